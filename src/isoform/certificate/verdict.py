@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers of the prover. Refuted and Undecided are values, not errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from isoform.network.claim import Claim
+from isoform.numerics.enclosure import Enclosure
+from isoform.numerics.exact import Exact
+
+if TYPE_CHECKING:
+    from isoform.certificate.certificate import Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """A point of the domain where the claim fails, with both outputs as exact numbers (or
+    enclosures), the output that differs and by how much (a lower value)."""
+
+    point: Exact
+    source: Exact | Enclosure
+    target: Exact | Enclosure
+    output: int
+    difference: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """The claim holds; `certificate` was accepted by the checker. grade: exact, fixed or
+    float-outward. lower, upper: of the largest absolute difference over the domain."""
+
+    claim: Claim
+    certificate: Certificate
+    grade: str = "exact"
+    lower: Fraction = Fraction(0)
+    upper: Fraction = Fraction(0)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuted:
+    """The claim is false, by `witness`, replayed in exact arithmetic. lower: the largest difference
+    found; upper: a certified upper value where one is known."""
+
+    claim: Claim
+    witness: Witness
+    certificate: Certificate
+    lower: Fraction = Fraction(0)
+    upper: Fraction | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """Neither: lower and upper value of the largest difference (None: no finite bound), and why."""
+
+    claim: Claim
+    lower: Fraction
+    upper: Fraction | None
+    reason: str
+    seconds: float = 0.0
+
+
+Verdict = Proved | Refuted | Undecided

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of two networks: a relation, on a domain, in an arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+from isoform.network.domain import Domain, Everywhere
+
+
+class Arithmetic(Enum):
+    """In which arithmetic the outputs are compared."""
+
+    REALS = "reals"
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """f(x) = g(x) for all x of the domain."""
+
+    def __str__(self) -> str:
+        return "equal"
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """|f_i(x) - g_i(x)| <= eps for every output i and all x of the domain (max norm)."""
+
+    eps: Fraction
+    norm: str = "max"
+
+    def __str__(self) -> str:
+        return f"within {float(self.eps):.6g}"
+
+
+@dataclass(frozen=True, slots=True)
+class SameDecision:
+    """Where f prefers output c by at least `margin`, g does not prefer another one."""
+
+    margin: Fraction = Fraction(0)
+
+    def __str__(self) -> str:
+        return "same decision" + (f" at margin {float(self.margin):.6g}" if self.margin else "")
+
+
+Relation = Equal | Within | SameDecision
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`relation` between a source and a target network, on `domain`, in `arithmetic`."""
+
+    relation: Relation
+    domain: Domain = Everywhere()
+    arithmetic: Arithmetic = Arithmetic.REALS
+
+    def __str__(self) -> str:
+        place = "everywhere" if isinstance(self.domain, Everywhere) else f"on {self.domain!r}"
+        return f"{self.relation}, over the {self.arithmetic.value}, {place}"

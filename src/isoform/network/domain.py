@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a claim holds: exact sets of inputs.
+
+A domain may be made before the dimension is known (`Box(-1, 1)` is one pair for every input);
+`bound_to(domain, n)` fixes the dimension and checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from isoform.errors import DomainError
+from isoform.numerics.exact import Exact, concatenate, integers
+
+DomainNumber = Any  # int, Fraction, decimal string, float (its dyadic value), array of them, Exact
+
+
+def exact_number(value: DomainNumber) -> Exact:
+    """The exact tensor of a bound; strings are exact decimals ("0.6" is 3/5).
+
+    Raises DomainError on NaN, infinity, and what is not a number.
+    """
+    try:
+        if isinstance(value, str):
+            return Exact.of(Fraction(value))
+        if isinstance(value, list | tuple) and any(isinstance(v, str) for v in value):
+            return concatenate([exact_number(v).reshape(1) for v in value])
+        if isinstance(value, list | tuple) and any(isinstance(v, Fraction) for v in value):
+            return Exact.of(np.array(list(value), dtype=object))
+        return Exact.of(value)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise DomainError(f"{value!r} is no exact bound: {error}; give finite numbers") from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """low <= x <= high, each a vector of n numbers, or one number for every input.
+
+    Raises DomainError where low > high or a bound is not finite.
+    """
+
+    low: Exact
+    high: Exact
+
+    def __init__(self, low: DomainNumber, high: DomainNumber):
+        low, high = exact_number(low), exact_number(high)
+        low, high = flat_bound(low), flat_bound(high)
+        if low.ndim == 1 and high.ndim == 1 and len(low) != len(high):
+            raise DomainError(f"a box with {len(low)} lower and {len(high)} upper bounds")
+        if low.ndim != high.ndim:
+            n = max(low.size, high.size)
+            low, high = spread(low, n), spread(high, n)
+        gap = (high - low).sign()
+        if np.any(gap < 0):
+            at = int(np.flatnonzero(gap.ravel() < 0)[0])
+            below, above = low.reshape(-1)[at].item(), high.reshape(-1)[at].item()
+            raise DomainError(
+                f"the box is empty: low {below} > high {above} at input {at}; swap the bounds"
+            )
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+
+    @property
+    def dimension(self) -> int | None:
+        return len(self.low) if self.low.ndim == 1 else None
+
+    def __repr__(self) -> str:
+        if self.dimension is None:
+            return f"Box({self.low.item()}, {self.high.item()})"
+        if self.dimension > 8:
+            return f"Box in {self.dimension} dimensions"
+        pairs = zip(self.low.fractions(), self.high.fractions(), strict=True)
+        return "Box(" + " x ".join(f"[{a}, {b}]" for a, b in pairs) + ")"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Polytope:
+    """{x : A x <= b} inside a box that contains it. A: (k, n), b: (k,), all exact."""
+
+    A: Exact
+    b: Exact
+    box: Box
+
+    @property
+    def dimension(self) -> int | None:
+        return self.A.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """{0, 1}^n."""
+
+    dimension: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FiniteSet:
+    """Finitely many points, the rows of an exact (count, n) matrix."""
+
+    points: Exact
+
+    @property
+    def dimension(self) -> int | None:
+        return self.points.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """The union of its parts (at least one, all of one dimension)."""
+
+    parts: tuple[Domain, ...]
+
+    @property
+    def dimension(self) -> int | None:
+        return self.parts[0].dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Sequences of `length` elements, each in the domain `element`."""
+
+    length: int
+    element: Domain
+
+    @property
+    def dimension(self) -> int | None:
+        inner = self.element.dimension
+        return None if inner is None else self.length * inner
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """All of R^n."""
+
+    dimension: int | None = None
+
+
+Domain = Box | Polytope | Binary | FiniteSet | Union | Sequences | Everywhere
+
+
+def flat_bound(value: Exact) -> Exact:
+    """A scalar stays one, everything else becomes a vector."""
+    return value if value.ndim == 0 else value.reshape(-1)
+
+
+def spread(value: Exact, n: int) -> Exact:
+    """One number repeated n times; a vector of n stays."""
+    if value.ndim == 0:
+        return Exact(integers([value.numerator.item()] * n, (n,)), value.denominator)
+    return value
+
+
+def bound_to(domain: Domain, n: int) -> Domain:
+    """The same domain as a set in R^n. DomainError if its dimension is another."""
+    if domain.dimension not in (None, n):
+        raise DomainError(
+            f"the domain has dimension {domain.dimension}, the network takes {n} inputs; "
+            "give one bound for every input or one pair each"
+        )
+    match domain:
+        case Box():
+            return Box(spread(domain.low, n), spread(domain.high, n))
+        case Binary():
+            return Binary(n)
+        case Everywhere():
+            return Everywhere(n)
+        case Union():
+            return Union(tuple(bound_to(part, n) for part in domain.parts))
+        case Sequences():
+            if n % domain.length:
+                raise DomainError(f"{n} inputs are no {domain.length} elements of equal size")
+            return Sequences(domain.length, bound_to(domain.element, n // domain.length))
+        case _:
+            return domain
+
+
+def hull(domain: Domain) -> Box | None:
+    """A box that contains the (bound) domain; None where there is none."""
+    match domain:
+        case Box():
+            return domain
+        case Polytope():
+            return domain.box
+        case Binary():
+            n = domain.dimension or 0
+            return Box(integers([0] * n, (n,)), integers([1] * n, (n,)))
+        case FiniteSet():
+            low = domain.points.numerator.min(axis=0)
+            high = domain.points.numerator.max(axis=0)
+            return Box(Exact(low, domain.points.denominator), Exact(high, domain.points.denominator))
+        case Union():
+            return joined_hull([hull(part) for part in domain.parts])
+        case Sequences():
+            inner = hull(domain.element)
+            if inner is None:
+                return None
+            repeat = [inner] * domain.length
+            return Box(
+                concatenate([box.low for box in repeat]), concatenate([box.high for box in repeat])
+            )
+        case _:
+            return None
+
+
+def joined_hull(boxes: Sequence[Box | None]) -> Box | None:
+    """The smallest box around boxes of one dimension."""
+    if any(box is None for box in boxes):
+        return None
+    low = concatenate([box.low.reshape(1, -1) for box in boxes if box is not None])
+    high = concatenate([box.high.reshape(1, -1) for box in boxes if box is not None])
+    return Box(
+        Exact(low.numerator.min(axis=0), low.denominator),
+        Exact(high.numerator.max(axis=0), high.denominator),
+    )
+
+
+def contains(domain: Domain, point: Exact) -> bool:
+    """Whether an exact point (n,) lies in the (bound) domain."""
+    match domain:
+        case Box():
+            above = (point - domain.low).sign() >= 0
+            return bool(np.all(above) and np.all((domain.high - point).sign() >= 0))
+        case Polytope():
+            inside = np.all((domain.b - domain.A @ point).sign() >= 0)
+            return bool(inside) and contains(domain.box, point)
+        case Binary():
+            return all(value in (0, 1) for value in point.fractions())
+        case FiniteSet():
+            return any(domain.points[i] == point for i in range(len(domain.points)))
+        case Union():
+            return any(contains(part, point) for part in domain.parts)
+        case Sequences():
+            step = point.size // domain.length
+            pieces = (point[i * step : (i + 1) * step] for i in range(domain.length))
+            return all(contains(domain.element, piece) for piece in pieces)
+        case Everywhere():
+            return True
