@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ReLU sweeping, the search for codes: which unit is which earlier one.
+
+Exact search: one dictionary look-up a unit, keyed by the primitive integer row. Approximate search:
+candidates by simulation signatures (pre-activations at sample points, normalised), each accepted
+only if its certified radius is small. Whatever is found is only a hint for `certificate.sweep`,
+which computes every radius itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
+from isoform.certificate.codes import Asked, Code, Codes, Value
+from isoform.certificate.sweep import run
+from isoform.network.domain import Box
+from isoform.network.network import Network
+from isoform.numerics.exact import Exact, exact_fractions, integers
+from isoform.numerics.sparse import ExactSparse
+
+SAMPLES = 96
+ALIKE = 1e-4  # largest relative distance of signatures that is worth a look
+LOOSE = 1e-3  # largest relative radius that a merge may bring
+SNAP = 2e-6  # ratios this near to a power of two are taken for it
+MIRRORED = ("relu", "tanh", "erf", "sin", "reciprocal", "sigmoid")  # phi(-z) follows from phi(z)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Swept:
+    """Both networks as rows over one basis, with the codes that led there."""
+
+    basis: Basis
+    source: Value
+    target: Value
+    codes: tuple[Codes, ...]
+
+    @property
+    def difference(self) -> Value:
+        """target - source: rows and radii."""
+        rows = self.target.rows.widened(self.basis.width)
+        rows = rows - self.source.rows.widened(self.basis.width)
+        return Value(rows, self.target.radius + self.source.radius)
+
+
+def sweep(
+    source: Network, target: Network, box: Box | None, *, near: bool = False,
+    backward: bool = False, seed: int = 0,
+) -> Swept:
+    """Sweep two primitive networks on a box (None: everywhere).
+
+    near: also try merges of rows that are not equal (needs a box); backward: refine ranges by
+    backward substitution. Raises CertificateRejected where a step or an unbounded row leaves no
+    admissible code.
+    """
+    basis = Basis.on(box, source.dimension)
+    decide = Search(basis, backward=backward and box is not None)
+    if near and box is not None:
+        decide.signatures = np.concatenate([np.ones((SAMPLES, 1)), sample(box, seed)], axis=1)
+    first = run(source, basis, decide)
+    second = run(target, basis, decide)
+    return Swept(basis, first, second, tuple(decide.made))
+
+
+def sample(box: Box, seed: int) -> np.ndarray:
+    """Points of a box for signatures, (SAMPLES, n): half inside, half with many faces active."""
+    rng = np.random.default_rng(seed)
+    low, high = box.low.to_float(), box.high.to_float()
+    share = rng.uniform(size=(SAMPLES, len(low)))
+    faces = rng.uniform(size=share.shape) < 0.5
+    faces[: SAMPLES // 2] = False
+    share = np.where(faces, np.round(share), share)
+    return low + share * (high - low)
+
+
+@dataclass(slots=True)
+class Choice:
+    """Codes under construction: a code, partner column and factor for each unit of a node."""
+
+    code: np.ndarray
+    partner: np.ndarray
+    factor: list[Fraction]
+
+    @staticmethod
+    def of(n: int) -> Choice:
+        return Choice(
+            np.full(n, Code.NEW, dtype=np.uint8), np.zeros(n, dtype=np.int64), [Fraction(1)] * n
+        )
+
+    def merge(self, i: int, column: int, ratio: Fraction) -> None:
+        """Unit i is `ratio` times the unit at `column`; a negative ratio is a mirror image."""
+        self.code[i] = Code.MERGE if ratio > 0 else Code.NEGATIVE
+        self.partner[i], self.factor[i] = column, abs(ratio)
+
+
+@dataclass(slots=True)
+class Search:
+    """Chooses codes, and remembers every unit by its key and its signature."""
+
+    basis: Basis
+    backward: bool = False
+    made: list[Codes] = field(default_factory=list)
+    known: dict[tuple, tuple[int, Fraction]] = field(default_factory=dict)
+    signatures: np.ndarray | None = None  # (SAMPLES, columns of the basis)
+
+    def __call__(self, asked: Asked) -> Codes:
+        rows = asked.value.rows.widened(self.basis.width)
+        if asked.kind == "product":
+            codes = self.products(asked, rows)
+        elif " " in asked.kind:
+            codes = self.groups(asked, rows, int(asked.kind.split()[1]))
+        else:
+            codes = self.units(asked, rows)
+        self.made.append(codes)
+        return codes
+
+    def units(self, asked: Asked, rows: ExactSparse) -> Codes:
+        """Elementwise units: settled by range, else exact match, else near match, else new."""
+        made = Choice.of(rows.shape[0])
+        if asked.kind in ("relu", "step"):
+            self.settle(asked, rows, made)
+        leaders: dict[tuple, int] = {}
+        followers: list[tuple[int, int, Fraction]] = []
+        scales: dict[int, tuple[tuple, Fraction]] = {}
+        for i in np.flatnonzero(made.code == Code.NEW).tolist():
+            key, scale = row_key(rows, i, asked.kind)
+            if key in self.known:
+                column, other = self.known[key]
+                made.merge(i, column, scale / other)
+            elif key in leaders:
+                leader = leaders[key]
+                followers.append((i, leader, scale / scales[leader][1]))
+            else:
+                leaders[key], scales[i] = i, (key, scale)
+        if self.signatures is not None and asked.kind != "step":
+            self.match_near(asked.kind, rows, np.array(list(scales), dtype=np.int64), made)
+        column = self.basis.width
+        for i, (key, scale) in scales.items():
+            if made.code[i] == Code.NEW:
+                self.known[key] = (column, scale)
+                made.partner[i] = column
+                column += 1
+        for i, leader, ratio in followers:
+            sign = -1 if made.code[leader] == Code.NEGATIVE else 1
+            made.merge(i, int(made.partner[leader]), sign * ratio * made.factor[leader])
+        self.extend(phi, asked.kind, rows, made.code)
+        merged = np.flatnonzero(made.code >= Code.MERGE)
+        return Codes(
+            code=made.code, partner=made.partner[merged],
+            factor=exact_fractions([made.factor[i] for i in merged], (len(merged),)),
+            backward=self.backward,
+        )
+
+    def settle(self, asked: Asked, rows: ExactSparse, made: Choice) -> None:
+        """Units that are stable on the domain; the radius is added by the rules of the sweep."""
+        known, e = self.range_of(rows), asked.value.radius
+        if asked.kind == "relu":
+            dead, linear = known.high <= 0, known.low >= 0
+        else:  # a step does not forgive
+            dead, linear = known.high + e < 0, known.low - e >= 0
+        made.code[linear.astype(bool) & ~known.open_low] = Code.LINEAR
+        made.code[dead.astype(bool) & ~known.open_high] = Code.DEAD
+
+    def range_of(self, rows: ExactSparse) -> Range:
+        return backward_range(rows, self.basis) if self.backward else interval_range(
+            rows, self.basis
+        )
+
+    def match_near(self, kind: str, rows: ExactSparse, new: np.ndarray, made: Choice) -> None:
+        """Merges of rows that differ a little, taken only if the certified radius is small
+        against the unit's own size."""
+        blocks = [block for block in self.basis.blocks if block.kind == kind]
+        if not len(new) or not blocks:
+            return
+        mine = self.evaluated(rows.take(new))
+        columns = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
+        theirs = np.concatenate([self.evaluated(block.arguments) for block in blocks], axis=1)
+        match, ratio = nearest(mine, theirs, scaled=kind == "relu")
+        if kind not in MIRRORED:
+            match = np.where(ratio > 0, match, -1)
+        tried = np.flatnonzero(match >= 0)
+        if not len(tried):
+            return
+        partner = columns[match[tried]]
+        factor = [short(ratio[place]) for place in tried]
+        arguments = self.basis.arguments(partner, kind)
+        gap = rows.take(new[tried]) - arguments.scaled_rows(
+            exact_fractions(factor, (len(tried),))
+        )
+        size, unbounded = self.range_of(gap).magnitude()
+        own = np.abs(mine).max(axis=0)[tried] * 2.0**GRID * LOOSE
+        for place, i in enumerate(new[tried].tolist()):
+            if not unbounded[place] and float(size[place]) <= own[place]:
+                made.merge(i, int(partner[place]), factor[place])
+
+    def evaluated(self, rows: ExactSparse) -> np.ndarray:
+        """Rows at the sample points, in floating point: (SAMPLES, rows)."""
+        assert self.signatures is not None
+        from scipy.sparse import csr_array
+
+        data = Exact(rows.data, rows.denominator).to_float()
+        width = min(rows.shape[1], self.signatures.shape[1])
+        matrix = csr_array((data, rows.columns, rows.starts), shape=(rows.shape[0], width))
+        return (matrix @ self.signatures[:, :width].T).T
+
+    def extend(
+        self, function: Callable[[str, np.ndarray], np.ndarray], kind: str, rows: ExactSparse,
+        code: np.ndarray,
+    ) -> None:
+        """Signatures of the new units."""
+        if self.signatures is None:
+            return
+        values = function(kind, self.evaluated(rows.take(np.flatnonzero(code == Code.NEW))))
+        self.signatures = np.concatenate([self.signatures, values], axis=1)
+
+    def groups(self, asked: Asked, rows: ExactSparse, group: int) -> Codes:
+        """Softmax: whole groups with equal rows."""
+        n = rows.shape[0]
+        code = np.full(n, Code.NEW, dtype=np.uint8)
+        partner: list[int] = []
+        fresh = 0
+        for first in range(0, n, group):
+            key = (asked.kind, *(row_key(rows, i, "plain")[0] for i in range(first, first + group)))
+            if key in self.known:
+                code[first : first + group] = Code.MERGE
+                start = self.known[key][0]
+                partner.extend(range(start, start + group))
+            else:
+                self.known[key] = (self.basis.width + fresh, Fraction(1))
+                fresh += group
+        self.extend(phi, asked.kind, rows, code)
+        return self.plain(code, partner)
+
+    def products(self, asked: Asked, rows: ExactSparse) -> Codes:
+        """Products: constant factors scale, pairs of equal rows merge."""
+        assert asked.other is not None
+        n, others = rows.shape[0], asked.other.rows.widened(self.basis.width)
+        code = np.full(n, Code.NEW, dtype=np.uint8)
+        partner: list[int] = []
+        fresh = 0
+        for i in range(n):
+            if any(
+                constant_row(value.rows, i) and not value.radius[i]
+                for value in (asked.value, asked.other)
+            ):
+                code[i] = Code.LINEAR
+                continue
+            key = ("product", row_key(rows, i, "plain")[0], row_key(others, i, "plain")[0])
+            if key in self.known:
+                code[i] = Code.MERGE
+                partner.append(self.known[key][0])
+            else:
+                self.known[key] = (self.basis.width + fresh, Fraction(1))
+                fresh += 1
+        if self.signatures is not None:
+            right = self.evaluated(others.take(np.flatnonzero(code == Code.NEW)))
+            self.extend(lambda kind, left: left * right, asked.kind, rows, code)
+        return self.plain(code, partner)
+
+    def plain(self, code: np.ndarray, partner: list[int]) -> Codes:
+        return Codes(
+            code=code, partner=np.array(partner, dtype=np.int64),
+            factor=Exact(integers([1] * len(partner), (len(partner),))), backward=self.backward,
+        )
+
+
+def constant_row(rows: ExactSparse, i: int) -> bool:
+    columns, _ = rows.row(i)
+    return len(columns) == 0 or (len(columns) == 1 and columns[0] == 0)
+
+
+def row_key(rows: ExactSparse, i: int, kind: str) -> tuple[tuple, Fraction]:
+    """A key that equal units share, and the factor of row i over the key's row.
+
+    Rectifiers: the primitive integer row, first non-constant entry positive, so that parallel and
+    opposite rows meet. Steps: the primitive row. Odd functions and the sigmoid: the row with that
+    sign. Others: the row.
+    """
+    columns, data = rows.row(i)
+    entries = data.tolist()
+    if not entries:
+        return (kind, b"", ()), Fraction(1)
+    at = 1 if columns[0] == 0 and len(entries) > 1 else 0
+    sign = -1 if kind in MIRRORED and entries[at] < 0 else 1
+    divisor = math.gcd(*entries)
+    primitive = tuple(entry // (sign * divisor) for entry in entries)
+    scale = Fraction(divisor, rows.denominator)
+    if kind in ("relu", "step"):
+        return (kind, columns.tobytes(), primitive), sign * scale
+    return (kind, columns.tobytes(), primitive, scale), Fraction(sign)
+
+
+def nearest(
+    mine: np.ndarray, theirs: np.ndarray, *, scaled: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each column of `mine` the column of `theirs` that is nearest up to sign (and scale):
+    its number, -1 where none is near, and the signed ratio."""
+    norms = np.linalg.norm(mine, axis=0), np.linalg.norm(theirs, axis=0)
+    mine_norm, their_norm = (np.where(norm > 0, norm, 1) for norm in norms)
+    likeness = (mine / mine_norm).T @ (theirs / their_norm)
+    match = np.abs(likeness).argmax(axis=1)
+    chosen = theirs[:, match]
+    ratio = (mine * chosen).sum(axis=0) / their_norm[match] ** 2
+    if not scaled:
+        ratio = np.where(ratio >= 0, 1.0, -1.0)
+    distance = np.linalg.norm(mine - ratio * chosen, axis=0) / mine_norm
+    near = (distance < ALIKE) & (ratio != 0) & np.isfinite(ratio)
+    return np.where(near, match, -1), ratio
+
+
+def short(ratio: float) -> Fraction:
+    """A dyadic of at most 40 bits near a ratio; powers of two are hit exactly."""
+    mantissa, exponent = math.frexp(abs(ratio))
+    if abs(mantissa - 0.5) < SNAP:
+        mantissa = 0.5
+    elif abs(mantissa - 1.0) < SNAP:
+        mantissa, exponent = 0.5, exponent + 1
+    size = Fraction(max(1, round(mantissa * 2**40))) * Fraction(2) ** (exponent - 40)
+    return size if ratio > 0 else -size
+
+
+def phi(kind: str, z: np.ndarray) -> np.ndarray:
+    """The units' values at the sample points, for signatures only."""
+    from isoform.network.evaluate import FUNCTIONS
+
+    name = kind.split()[0]
+    with np.errstate(all="ignore"):
+        match name:
+            case "relu":
+                return np.maximum(z, 0)
+            case "step":
+                return (z >= 0).astype(z.dtype)
+            case "softmax":
+                group = int(kind.split()[1])
+                grouped = z.reshape(len(z), -1, group)
+                powers = np.exp(grouped - grouped.max(axis=2, keepdims=True))
+                return (powers / powers.sum(axis=2, keepdims=True)).reshape(z.shape)
+            case _:
+                return FUNCTIONS[name](z)
