@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks and domains as JSON, decoded strictly: every size is checked against the operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from isoform.certificate.arrays import (
+    Arrays,
+    fetch,
+    fetch_exact,
+    fetch_index,
+    listed,
+    malformed,
+    text,
+    whole,
+)
+from isoform.errors import DomainError
+from isoform.network.domain import (
+    Binary,
+    Box,
+    Domain,
+    Everywhere,
+    FiniteSet,
+    Polytope,
+    Sequences,
+    Union,
+)
+from isoform.network.linear_map import Constant, Conv, Csr, Dense, Gather, LinearMap
+from isoform.network.network import Network, Node
+from isoform.network.operators import (
+    OPAQUE_NAMES,
+    Concat,
+    Linear,
+    Opaque,
+    Operator,
+    Product,
+    Relu,
+    Scan,
+    Select,
+    Step,
+)
+from isoform.numerics.exact import Exact
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+def encode_network(network: Network, arrays: Arrays) -> dict[str, Any]:
+    """A primitive network without names."""
+    return {
+        "inputs": network.dimension,
+        "nodes": [encode_node(node, arrays) for node in network.nodes],
+        "output": network.outputs[0],
+        "sha256": network.digest,
+    }
+
+
+def encode_node(node: Node, arrays: Arrays) -> dict[str, Any]:
+    record: dict[str, Any] = {"of": list(node.operands), "size": node.shape[0]}
+    match node.operator:
+        case Linear(maps, bias):
+            record |= {"op": "linear", "maps": [encode_map(part, arrays) for part in maps]}
+            if bias is not None:
+                record["bias"] = arrays.add(bias)
+        case Select(indices):
+            record |= {"op": "select", "indices": arrays.add(indices)}
+        case Opaque(name, group):
+            record |= {"op": "opaque", "name": name, "group": group}
+        case Scan(cell, state, horizon):
+            record |= {
+                "op": "scan", "cell": encode_network(cell, arrays), "state": state,
+                "horizon": horizon,
+            }
+        case Relu() | Step() | Product() | Concat():
+            record["op"] = type(node.operator).__name__.lower()
+        case _:
+            raise TypeError(f"{type(node.operator).__name__} is not primitive")
+    return record
+
+
+def encode_map(part: LinearMap, arrays: Arrays) -> dict[str, Any]:
+    record: dict[str, Any] = {"map": type(part).__name__.lower()}
+    record |= {name: arrays.add(constant) for name, constant in part.constants.items()}
+    match part:
+        case Csr() | Gather():
+            record["inputs"] = part.inputs
+        case Conv():
+            record |= {
+                "space": list(part.space), "strides": list(part.strides),
+                "pads": [list(pair) for pair in part.pads],
+                "dilations": list(part.dilations), "groups": part.groups,
+            }
+    return record
+
+
+def decode_network(record: Any, arrays: list[Constant]) -> Network:
+    """A primitive network; every size is checked against the operators."""
+    n = whole(record.get("inputs") if isinstance(record, dict) else None)
+    sizes, nodes = [n], []
+    for item in listed(record, "nodes"):
+        operands = tuple(whole(operand) for operand in listed(item, "of"))
+        if any(operand >= len(sizes) for operand in operands):
+            raise malformed("a node uses a value that does not come before it")
+        size = whole(item["size"])
+        operator = decode_operator(item, arrays)
+        check_sizes(operator, [sizes[operand] for operand in operands], size)
+        nodes.append(Node(operator, operands, (size,)))
+        sizes.append(size)
+    if min(sizes) == 0:
+        raise malformed("a value without entries")
+    output = whole(record.get("output"))
+    if output >= len(sizes):
+        raise malformed("the output is no value")
+    network = Network(((n,),), tuple(nodes), (output,))
+    if network.digest != record.get("sha256"):
+        raise malformed("a network does not have its hash")
+    return network
+
+
+def decode_operator(item: dict[str, Any], arrays: list[Constant]) -> Operator:
+    match text(item, "op"):
+        case "linear":
+            bias = fetch(arrays, item["bias"]) if "bias" in item else None
+            return Linear(tuple(decode_map(part, arrays) for part in listed(item, "maps")), bias)
+        case "select":
+            return Select(fetch_index(arrays, item.get("indices")))
+        case "opaque":
+            return Opaque(text(item, "name"), whole(item.get("group")))
+        case "scan":
+            cell = decode_network(item.get("cell"), arrays)
+            return Scan(cell, whole(item.get("state")), whole(item.get("horizon")))
+        case "relu":
+            return Relu()
+        case "step":
+            return Step()
+        case "product":
+            return Product()
+        case "concat":
+            return Concat()
+        case name:
+            raise malformed(f"unknown operator {name!r}")
+
+
+def decode_map(item: Any, arrays: list[Constant]) -> LinearMap:
+    match text(item, "map"):
+        case "dense":
+            weight = fetch(arrays, item.get("weight"))
+            if weight.ndim != 2:
+                raise malformed("a dense weight that is no matrix")
+            return Dense(weight)
+        case "csr":
+            part = Csr(
+                starts=fetch_index(arrays, item.get("starts")),
+                columns=fetch_index(arrays, item.get("columns")),
+                values=fetch(arrays, item.get("values")), inputs=whole(item.get("inputs")),
+            )
+            check_csr(part)
+            return part
+        case "gather":
+            indices = fetch_index(arrays, item.get("indices"))
+            scale = fetch(arrays, item["scale"]) if "scale" in item else None
+            inputs = whole(item.get("inputs"))
+            if np.any(indices < -1) or np.any(indices >= inputs):
+                raise malformed("a gather index out of range")
+            if scale is not None and scale.shape != indices.shape:
+                raise malformed("a gather with scales of another number")
+            return Gather(indices=indices, scale=scale, inputs=inputs)
+        case "conv":
+            return decode_conv(item, arrays)
+        case name:
+            raise malformed(f"unknown linear map {name!r}")
+
+
+def check_csr(part: Csr) -> None:
+    starts, columns = part.starts, part.columns
+    fits = len(starts) > 0 and starts[0] == 0 and starts[-1] == len(columns)
+    if not fits or np.any(np.diff(starts) < 0) or part.values.shape != columns.shape:
+        raise malformed("rows of a sparse matrix out of order")
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    same = rows[1:] == rows[:-1]
+    if np.any(columns < 0) or np.any(columns >= part.inputs) or np.any(np.diff(columns)[same] <= 0):
+        raise malformed("columns of a sparse matrix out of order")
+
+
+def decode_conv(item: dict[str, Any], arrays: list[Constant]) -> Conv:
+    kernel = fetch(arrays, item.get("kernel"))
+
+    def numbers(key: str) -> tuple[int, ...]:
+        return tuple(whole(n) for n in listed(item, key))
+
+    pads = tuple((whole(a), whole(b)) for a, b in listed(item, "pads"))
+    part = Conv(
+        kernel=kernel, space=numbers("space"), strides=numbers("strides"), pads=pads,
+        dilations=numbers("dilations"), groups=whole(item.get("groups")),
+    )
+    axes = len(part.space)
+    fits = kernel.ndim == axes + 2 and len(part.strides) == len(pads) == len(part.dilations) == axes
+    if not fits or min((*part.strides, *part.dilations, part.groups), default=0) < 1:
+        raise malformed("a convolution whose attributes do not fit its kernel")
+    if part.channels_out % part.groups or min(part.space_out, default=0) < 1:
+        raise malformed("a convolution without output")
+    return part
+
+
+def check_sizes(operator: Operator, given: list[int], size: int) -> None:
+    """Whether operand sizes and result size are those of the operator."""
+    fits: bool
+    match operator:
+        case Linear(maps, bias):
+            fits = len(maps) == len(given) and all(
+                part.inputs == n and part.outputs == size
+                for part, n in zip(maps, given, strict=False)
+            ) and (bias is None or bias.shape == (size,)) and bool(maps or bias is not None)
+        case Select(indices):
+            fits = len(given) == 1 and len(indices) == size and bool(
+                np.all((indices >= 0) & (indices < given[0]))
+            )
+        case Concat():
+            fits = bool(given) and sum(given) == size
+        case Product():
+            fits = given == [size, size]
+        case Opaque(name, group):
+            fits = given == [size] and name in OPAQUE_NAMES and (
+                (name == "softmax") == (group > 0)
+            ) and (group == 0 or size % group == 0)
+        case Scan(cell, state, horizon):
+            steps, out = cell.dimension - state, cell.output_dimension - state
+            fits = horizon is not None and min(steps, out) > 0 and given == [
+                state, horizon * steps
+            ] and size == state + horizon * out
+        case _:
+            fits = given == [size]
+    if not fits:
+        raise malformed(f"{type(operator).__name__} from sizes {given} to {size}")
+
+
+# --- domains --------------------------------------------------------------------------------------
+
+
+def encode_domain(domain: Domain, arrays: Arrays) -> dict[str, Any]:
+    match domain:
+        case Box(low, high):
+            return {"kind": "box", "low": arrays.add(low), "high": arrays.add(high)}
+        case Polytope(A, b, box):
+            return {
+                "kind": "polytope", "rows": arrays.add(A), "bounds": arrays.add(b),
+                "box": encode_domain(box, arrays),
+            }
+        case Binary(n):
+            return {"kind": "binary", "dimension": n}
+        case FiniteSet(points):
+            return {"kind": "points", "points": arrays.add(points)}
+        case Union(parts):
+            return {"kind": "union", "parts": [encode_domain(part, arrays) for part in parts]}
+        case Sequences(length, element):
+            return {
+                "kind": "sequences", "length": length, "element": encode_domain(element, arrays)
+            }
+        case Everywhere(n):
+            return {"kind": "everywhere", "dimension": n}
+
+
+def decode_domain(record: Any, arrays: list[Constant]) -> Domain:
+    get: Callable[[str], Exact] = lambda key: fetch_exact(arrays, record.get(key))  # noqa: E731
+    try:
+        match text(record, "kind"):
+            case "box":
+                return Box(get("low"), get("high"))
+            case "polytope":
+                box = decode_domain(record.get("box"), arrays)
+                if not isinstance(box, Box):
+                    raise malformed("a polytope without a box")
+                return Polytope(get("rows"), get("bounds"), box)
+            case "binary":
+                return Binary(whole(record.get("dimension")))
+            case "points":
+                return FiniteSet(get("points"))
+            case "union":
+                return Union(tuple(decode_domain(p, arrays) for p in listed(record, "parts")))
+            case "sequences":
+                return Sequences(
+                    whole(record.get("length")), decode_domain(record.get("element"), arrays)
+                )
+            case "everywhere":
+                return Everywhere(whole(record.get("dimension")))
+            case name:
+                raise malformed(f"unknown domain {name!r}")
+    except DomainError as error:
+        raise malformed(f"a bad domain: {error}") from None

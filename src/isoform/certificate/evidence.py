@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items of evidence: what they store. What they prove is re-derived in `check.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isoform.certificate.arrays import (
+    Arrays,
+    fetch_exact,
+    fetch_index,
+    listed,
+    malformed,
+    text,
+    whole,
+)
+from isoform.certificate.codes import Codes
+from isoform.network.linear_map import Constant
+from isoform.numerics.exact import Exact
+
+MOST_UNITS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Codes for every non-linear node, source first; whether the final rows are refined."""
+
+    codes: tuple[Codes, ...]
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """A point of the domain at which the claim fails."""
+
+    point: Exact
+
+
+@dataclass(frozen=True, slots=True)
+class Enumerate:
+    """All points of a finite domain are evaluated; no data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """The target's constants are the nearest floats of `rounds`'s; `uses` is the proof that source
+    and `rounds` satisfy the claim."""
+
+
+Data = Sweep | Counterexample | Enumerate | Rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One item; `uses` names earlier items only."""
+
+    id: str
+    data: Data
+    uses: tuple[str, ...] = ()
+
+
+def encode_evidence(item: Evidence, arrays: Arrays) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": item.id, "uses": list(item.uses)}
+    match item.data:
+        case Sweep(codes, backward):
+            data = {
+                "codes": [encode_codes(entry, arrays) for entry in codes], "backward": backward
+            }
+            return record | {"kind": "sweep", "data": data}
+        case Counterexample(point):
+            return record | {"kind": "witness", "data": {"point": arrays.add(point)}}
+        case Enumerate():
+            return record | {"kind": "enumerate", "data": {}}
+        case Rounding():
+            return record | {"kind": "rounding", "data": {}}
+
+
+def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
+    """Codes in runs; partners and factors as arrays where there are any."""
+    edges = np.flatnonzero(np.diff(codes.code)) + 1
+    starts = np.concatenate(([0], edges)) if len(codes.code) else edges
+    lengths = np.diff(np.concatenate((starts, [len(codes.code)])))
+    runs = [[int(codes.code[s]), int(n)] for s, n in zip(starts, lengths, strict=True)]
+    record: dict[str, Any] = {"runs": runs}
+    if codes.backward:
+        record["backward"] = True
+    if len(codes.partner):
+        record["partner"] = arrays.add(codes.partner.astype(np.int64))
+        record["factor"] = arrays.add(codes.factor.reduced())
+    return record
+
+
+def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
+    data = record.get("data")
+    if not isinstance(data, dict):
+        raise malformed("an item without data")
+    found: Data
+    match text(record, "kind"):
+        case "sweep":
+            codes = tuple(decode_codes(entry, arrays) for entry in listed(data, "codes"))
+            found = Sweep(codes, data.get("backward") is True)
+        case "witness":
+            found = Counterexample(fetch_exact(arrays, data.get("point")))
+        case "enumerate":
+            found = Enumerate()
+        case "rounding":
+            found = Rounding()
+        case name:
+            raise malformed(f"unknown kind of evidence {name!r:.40}")
+    return Evidence(text(record, "id"), found, tuple(map(str, listed(record, "uses"))))
+
+
+def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
+    runs = [(whole(code), whole(length)) for code, length in listed(record, "runs")]
+    if sum(length for _, length in runs) > MOST_UNITS or any(code > 4 for code, _ in runs):
+        raise malformed("codes of units that cannot be")
+    code = np.concatenate(
+        [np.zeros(0, np.uint8), *(np.full(n, c, dtype=np.uint8) for c, n in runs)]
+    )
+    backward = record.get("backward") is True
+    if "partner" not in record:
+        empty = Codes.all_new(0)
+        return Codes(code=code, partner=empty.partner, factor=empty.factor, backward=backward)
+    return Codes(
+        code=code, partner=fetch_index(arrays, record["partner"]),
+        factor=fetch_exact(arrays, record.get("factor")), backward=backward,
+    )

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prover: a ladder, cheap and structural first, search last.
+
+1. Exact sweep: equal, whatever the depth, order, scaling, dead units and linear chains. 2. Finite
+domains: every point. 3. Sweep with radii: within a small eps. 4. Attack with exact replay. Nothing
+is called proved or refuted before the independent checker has accepted the certificate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from isoform.certificate.basis import backward_range, interval_range
+from isoform.certificate.certificate import Certificate
+from isoform.certificate.check import (
+    MOST_EVALUATIONS,
+    check,
+    count,
+    decision_margin,
+    largest,
+)
+from isoform.certificate.evidence import (
+    Counterexample,
+    Data,
+    Enumerate,
+    Evidence,
+    Rounding,
+    Sweep,
+)
+from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict
+from isoform.errors import CertificateRejected, DomainError, Refused
+from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
+from isoform.network.domain import (
+    Binary,
+    Box,
+    Domain,
+    FiniteSet,
+    Union,
+    bound_to,
+    hull,
+)
+from isoform.network.network import Network
+from isoform.network.primitive import to_primitive
+from isoform.network.size import measure
+from isoform.verify.falsify import Attack, falsify, falsify_decision
+from isoform.verify.identity import Swept, sweep
+from isoform.version import VERSION
+
+Report = Callable[[str], None]
+ATTACK_SECONDS = 5.0
+BACKWARD_WEIGHTS = 60_000  # weights of both networks above which ranges stay interval ranges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What goes into the certificate beside networks, claim and evidence."""
+
+    files: tuple[str | None, str | None] = (None, None)
+    reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    trace: tuple[str, ...] = ()
+    timeout: float | None = None
+    seed: int = 0
+    report: Report = field(default=lambda line: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Two primitive networks, a claim on a bound domain, and the context."""
+
+    source: Network
+    target: Network
+    claim: Claim
+    context: Context
+    started: float
+
+    @property
+    def box(self) -> Box | None:
+        return hull(self.claim.domain)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def left(self) -> float:
+        """Seconds left for the attack."""
+        if self.context.timeout is None:
+            return ATTACK_SECONDS
+        return max(0.0, self.context.timeout - self.seconds())
+
+    def certificate(self, data: Data) -> Certificate:
+        return Certificate(
+            source=self.source, target=self.target, claim=self.claim,
+            evidence=(Evidence("e1", data),), conclusion="e1", files=self.context.files,
+            reading=self.context.reading, trace=self.context.trace, tool=f"isoform {VERSION}",
+        )
+
+
+def prove(
+    source: Network, target: Network, claim: Claim, *,
+    files: tuple[str | None, str | None] = (None, None),
+    reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    trace: tuple[str, ...] = (), timeout: float | None = None, seed: int = 0,
+    report: Report | None = None,
+) -> Verdict:
+    """Decide a claim about two networks R^n -> R^m, as far as the ladder reaches.
+
+    Returns Proved with a certificate that the checker has accepted, Refuted with a witness replayed
+    exactly, or Undecided with lower and upper value of the largest difference. timeout: seconds
+    for the attack (default 5). Raises Refused where the question makes no sense: other numbers of
+    inputs or outputs, a decision between fewer than two outputs, an arithmetic other than the
+    reals, an empty domain (DomainError).
+    """
+    context = Context(
+        files=files, reading=reading, trace=trace, timeout=timeout, seed=seed,
+        report=report or (lambda line: None),
+    )
+    return decide(asked(source, target, claim, context))
+
+
+def prove_best(
+    source: Network, target: Network, domain: Domain, *,
+    files: tuple[str | None, str | None] = (None, None),
+    reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    trace: tuple[str, ...] = (), timeout: float | None = None, seed: int = 0,
+    report: Report | None = None,
+) -> Verdict:
+    """The strongest relation that the sweep proves: Equal, else Within the certified upper value,
+    rounded up to two significant digits. Undecided where there is no bound; the same errors."""
+    context = Context(
+        files=files, reading=reading, trace=trace, timeout=timeout, seed=seed,
+        report=report or (lambda line: None),
+    )
+    question = asked(source, target, Claim(Equal(), domain), context)
+    found = equal_by_structure(question)
+    if found is not None:
+        return found
+    within, upper = tightest(question)
+    if within is None or upper is None:
+        lower = attack(question).lower
+        return undecided(question, lower, None, "no bound of the difference on this domain")
+    claim = Claim(Within(rounded_up(upper)), question.claim.domain)
+    return proved(replace(question, claim=claim), within, upper=upper)
+
+
+def prove_rounding(
+    exact_target: Network, written: Network, source: Network, domain: Domain, *,
+    files: tuple[str | None, str | None] = (None, None),
+    reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    trace: tuple[str, ...] = (), timeout: float | None = None, seed: int = 0,
+    report: Report | None = None,
+) -> Verdict:
+    """The claim that `source` equals the exact network whose constants the file `written` rounds
+    (evidence of kind rounding). Nothing is said of the values that the file itself gives."""
+    context = Context(
+        files=files, reading=reading, trace=trace, timeout=timeout, seed=seed,
+        report=report or (lambda line: None),
+    )
+    question = asked(source, exact_target, Claim(Equal(), domain), context)
+    found = equal_by_structure(question)
+    if found is None:
+        found = decide(question)
+    if not isinstance(found, Proved):
+        return found
+    certificate = replace(
+        found.certificate, target=to_primitive(written), rounds=question.target,
+        evidence=(*found.certificate.evidence, Evidence("e2", Rounding(), ("e1",))),
+        conclusion="e2",
+    )
+    try:
+        check(certificate)
+    except CertificateRejected as error:
+        return undecided(question, Fraction(0), None, str(error))
+    return replace(found, certificate=certificate, seconds=question.seconds())
+
+
+def asked(source: Network, target: Network, claim: Claim, context: Context) -> Question:
+    """The question with primitive networks and a bound domain; refusals of section 13."""
+    for what, first, second in (
+        ("inputs", source.dimension, target.dimension),
+        ("outputs", source.output_dimension, target.output_dimension),
+    ):
+        if first != second:
+            raise Refused(
+                f"the networks have {first} and {second} {what}; functions of different shape are "
+                "never equal, compare networks with the same signature"
+            )
+    if claim.arithmetic is not Arithmetic.REALS:
+        raise Refused(f"claims in {claim.arithmetic.value} are not decided; ask over the reals")
+    if isinstance(claim.relation, SameDecision) and source.output_dimension < 2:
+        raise Refused("a decision needs at least two outputs; this network has one")
+    if isinstance(claim.relation, Within) and claim.relation.eps < 0:
+        raise Refused(f"eps {claim.relation.eps} is negative")
+    domain = bound_to(claim.domain, source.dimension)
+    if isinstance(domain, FiniteSet) and len(domain.points) == 0:
+        raise DomainError("the set of points is empty; nothing can be said on it")
+    return Question(
+        source=to_primitive(source), target=to_primitive(target),
+        claim=replace(claim, domain=domain), context=context, started=time.perf_counter(),
+    )
+
+
+def decide(question: Question) -> Verdict:
+    """The ladder."""
+    found = equal_by_structure(question) or by_enumeration(question)
+    if found is not None:
+        return found
+    relation = question.claim.relation
+    upper = None
+    if not isinstance(relation, Equal):
+        within, upper = tightest(question)
+        if within is not None and upper is not None and upper <= goal(relation):
+            return proved(question, within, upper=upper)
+    seen = attack(question)
+    if seen.witness is not None:
+        certificate = question.certificate(Counterexample(seen.witness.point))
+        if not check(certificate).holds:
+            return Refuted(
+                claim=question.claim, witness=seen.witness, certificate=certificate,
+                lower=seen.lower, upper=upper, seconds=question.seconds(),
+            )
+    if isinstance(relation, Equal):
+        _, upper = tightest(question)
+    return undecided(question, seen.lower, upper, reason(question, upper))
+
+
+def goal(relation: Relation) -> Fraction:
+    match relation:
+        case Within(eps):
+            return eps
+        case SameDecision(margin):
+            return margin
+        case _:
+            return Fraction(0)
+
+
+def reason(question: Question, upper: Fraction | None) -> str:
+    """Why the ladder ended, and what would help."""
+    if upper is None:
+        if question.box is None:
+            return "the domain has no bounds and the units do not match; give a box with --on"
+        return "the sweep found no bound of the difference"
+    if isinstance(question.claim.relation, Equal):
+        return "the units do not match exactly and no point was found that differs"
+    return (
+        f"the certified bound {float(upper):.3g} is above the asked one and no point was found "
+        "beyond it; a smaller box, a larger eps or --timeout may decide"
+    )
+
+
+def equal_by_structure(question: Question) -> Proved | None:
+    """Exact sweeps: interval ranges first, then ranges by backward substitution."""
+    question.context.report("sweeping exactly")
+    for backward in (False, True):
+        if backward and not worth_backward(question):
+            return None
+        try:
+            found = sweep(question.source, question.target, question.box, backward=backward)
+        except CertificateRejected:
+            return None
+        rest = found.difference
+        if not rest.rows.nonzeros and rest.is_exact:
+            return proved(question, Sweep(found.codes), upper=Fraction(0))
+    return None
+
+
+def worth_backward(question: Question) -> bool:
+    """Backward ranges cost products of whole matrices: small networks on bounded domains."""
+    if question.box is None:
+        return False
+    weights = measure(question.source).nonzeros + measure(question.target).nonzeros
+    return weights <= BACKWARD_WEIGHTS
+
+
+def by_enumeration(question: Question) -> Verdict | None:
+    """All points of a small finite domain; None where the domain is infinite or too large."""
+    domain = question.claim.domain
+    if not is_finite(domain):
+        return None
+    widest = max(node.shape[0] for node in question.source.nodes) if question.source.nodes else 1
+    if count(domain) * widest > MOST_EVALUATIONS:
+        return None
+    question.context.report(f"evaluating {count(domain):,} points")
+    certificate = question.certificate(Enumerate())
+    try:
+        accepted = check(certificate)
+    except CertificateRejected:
+        return None
+    upper = accepted.upper or Fraction(0)
+    return Proved(
+        claim=question.claim, certificate=certificate, grade=accepted.grade,
+        lower=upper, upper=upper, seconds=question.seconds(),
+    )
+
+
+def is_finite(domain: Domain) -> bool:
+    if isinstance(domain, Union):
+        return all(is_finite(part) for part in domain.parts)
+    return isinstance(domain, Binary | FiniteSet)
+
+
+def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
+    """The sweep with the smallest certified value of the relation's target, and that value."""
+    if question.box is None:
+        return None, None
+    question.context.report("sweeping with radii")
+    best: tuple[Sweep | None, Fraction | None] = (None, None)
+    modes = [(True, False), (False, False)]
+    if worth_backward(question):
+        modes = [(True, True), *modes]
+    for near, backward in modes:
+        try:
+            found = sweep(
+                question.source, question.target, question.box, near=near, backward=backward,
+                seed=question.context.seed,
+            )
+        except CertificateRejected:
+            continue
+        value = certified(question, found, backward)
+        if value is not None and (best[1] is None or value < best[1]):
+            best = Sweep(found.codes, backward), value
+        if best[1] is not None and best[1] <= goal(question.claim.relation):
+            break
+    return best
+
+
+def certified(question: Question, found: Swept, backward: bool) -> Fraction | None:
+    """Upper value of the relation's target after a sweep; None where it has no bound."""
+    rest, basis = found.difference, found.basis
+    try:
+        if isinstance(question.claim.relation, SameDecision):
+            return decision_margin(rest.rows, rest.radius, basis, backward)
+        known = backward_range(rest.rows, basis) if backward else interval_range(rest.rows, basis)
+    except CertificateRejected:
+        return None
+    if known.open_low.any() or known.open_high.any():
+        return None
+    return largest(known, rest.radius)
+
+
+def attack(question: Question) -> Attack:
+    """Look for a point where the claim fails."""
+    question.context.report("looking for a counterexample")
+    relation, seconds = question.claim.relation, question.left()
+    if isinstance(relation, SameDecision):
+        return falsify_decision(
+            question.source, question.target, question.claim.domain, relation.margin,
+            seconds=seconds, seed=question.context.seed,
+        )
+    return falsify(
+        question.source, question.target, question.claim.domain, goal(relation) or None,
+        seconds=seconds, seed=question.context.seed,
+    )
+
+
+def proved(question: Question, data: Sweep, *, upper: Fraction) -> Proved:
+    """The verdict, after the checker has accepted the certificate."""
+    question.context.report("checking the certificate")
+    certificate = question.certificate(data)
+    accepted = check(certificate)
+    return Proved(
+        claim=question.claim, certificate=certificate, grade=accepted.grade, upper=upper,
+        seconds=question.seconds(),
+    )
+
+
+def undecided(question: Question, lower: Fraction, upper: Fraction | None, why: str) -> Undecided:
+    return Undecided(
+        claim=question.claim, lower=lower, upper=upper, reason=why, seconds=question.seconds()
+    )
+
+
+def rounded_up(value: Fraction) -> Fraction:
+    """The least decimal with two significant digits that is not below a positive number."""
+    if value == 0:
+        return value
+    exponent = math.floor(math.log10(value)) - 1 if value > Fraction(1, 10**300) else -300
+    step = Fraction(10) ** exponent
+    return math.ceil(value / step) * step

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The version, in one place."""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"
