@@ -178,6 +178,9 @@ class ExactSparse:
     def times(self, vector: Exact) -> Exact:
         """The product with a vector of `shape[1]` entries, or with the columns of a matrix."""
         flat = vector.numerator if vector.ndim == 2 else vector.numerator[:, None]
+        if flat.shape[1] > 2 and self.nonzeros * EXPANSION_COST > self.shape[0] * self.shape[1]:
+            product = integer_product(self.dense().numerator, flat)
+            return Exact(product, self.denominator * vector.denominator)
         sums = np.zeros((self.shape[0], flat.shape[1]), dtype=object)
         terms = self.data[:, None] * flat[self.columns]
         filled = np.flatnonzero(np.diff(self.starts))
