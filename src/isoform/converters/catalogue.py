@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only list of converters: tests, planner, command line and documentation read it."""
+
+from __future__ import annotations
+
+from isoform.converters import (
+    convolutional_to_feed_forward,
+    layered_to_affine,
+    layered_to_feed_forward,
+)
+from isoform.converters.converter import Converter
+
+CATALOGUE: tuple[Converter, ...] = (
+    layered_to_affine.CONVERTER,
+    layered_to_feed_forward.CONVERTER,
+    convolutional_to_feed_forward.CONVERTER,
+)
