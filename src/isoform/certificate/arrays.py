@@ -22,7 +22,7 @@ from isoform.errors import CertificateRejected
 from isoform.network.linear_map import Constant
 from isoform.numerics.exact import Exact, integers
 
-MOST_ENTRIES = 1 << 28  # of one tensor
+MOST_ENTRIES = 1 << 26  # of one tensor
 MOST_WIDTH = 1 << 16  # bytes of one integer
 DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8"}
 

@@ -109,15 +109,13 @@ def load(path: str | Path) -> Certificate:
         raise CertificateRejected("seal", "the file was changed after it was written")
     if set(record) != FIELDS:
         raise malformed(f"unknown or missing fields {sorted(set(record) ^ FIELDS)}")
-    needs_sections = any("at" in entry for entry in listed(record, "arrays"))
-    sections = b""
-    if needs_sections:
-        try:
-            sections = sibling(path).read_bytes()
-        except OSError:
-            raise malformed(f"the arrays in {sibling(path).name} are missing") from None
     try:
+        sections = b""
+        if any("at" in entry for entry in listed(record, "arrays")):
+            sections = sibling(path).read_bytes()
         return decode(record, sections)
+    except OSError:
+        raise malformed(f"the arrays in {sibling(path).name} are missing") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise malformed(f"{type(error).__name__}: {error}") from None
 
@@ -151,21 +149,6 @@ def seal(record: dict[str, Any]) -> str:
 
 def parse(data: bytes) -> dict[str, Any]:
     """JSON without floats, duplicate keys or deep nesting."""
-    depth = deepest = 0
-    quoted = escaped = False
-    for byte in data.translate(None, b" \n\t0123456789,:abcdefghijklmnopqrstuvwxyz_-"):
-        if quoted:
-            quoted = escaped or byte != 0x22
-            escaped = byte == 0x5C and not escaped
-        elif byte == 0x22:
-            quoted = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    if deepest > DEEPEST:
-        raise malformed(f"nesting of {deepest}")
     try:
         record = json.loads(
             data, object_pairs_hook=unique, parse_float=no_float, parse_constant=no_float
@@ -174,6 +157,13 @@ def parse(data: bytes) -> dict[str, Any]:
         raise malformed(f"no JSON: {error}") from None
     if not isinstance(record, dict):
         raise malformed("no JSON object")
+    level, depth = [record], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise malformed(f"nesting deeper than {DEEPEST}")
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [value for part in inner for value in part if isinstance(value, dict | list)]
     return record
 
 

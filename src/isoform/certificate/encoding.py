@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isoform.certificate.arrays import (
+    MOST_ENTRIES,
     Arrays,
     fetch,
     fetch_exact,
@@ -105,6 +106,8 @@ def decode_network(record: Any, arrays: list[Constant]) -> Network:
         if any(operand >= len(sizes) for operand in operands):
             raise malformed("a node uses a value that does not come before it")
         size = whole(item["size"])
+        if size > MOST_ENTRIES:
+            raise malformed(f"a value of {size:,} entries")
         operator = decode_operator(item, arrays)
         check_sizes(operator, [sizes[operand] for operand in operands], size)
         nodes.append(Node(operator, operands, (size,)))
