@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the tests find the real networks: `--models DIR`."""
+"""Where the tests find the real networks: `--models DIR`, which must then exist."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "models"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--models", default=str(DEFAULT), help="folder of real trained networks (skipped if absent)"
+        "--models", help=f"folder of real trained networks; without it {DEFAULT}, where it exists"
     )
 
 
 @pytest.fixture(scope="session")
 def models(request: pytest.FixtureRequest) -> Path:
     """The folder of real networks; tests that need it are skipped where it is absent."""
-    folder = Path(request.config.getoption("--models"))
+    asked = request.config.getoption("--models")
+    folder = Path(asked or DEFAULT)
+    if asked and not folder.is_dir():
+        raise pytest.UsageError(f"--models {folder} is no folder")
     if not folder.is_dir():
         pytest.skip(f"no real networks in {folder}; give --models DIR")
     return folder
