@@ -62,8 +62,8 @@ def opened(path: str | os.PathLike[str]) -> Any:
     except Exception as error:  # onnxruntime's errors have no common root
         if type(error).__name__ == "NotImplemented":
             raise Refused(
-                f"onnxruntime has no CPU kernel for a node of {os.fspath(path)} ({error}); the file "
-                "may be valid all the same, most missing kernels are of float64"
+                f"onnxruntime has no CPU kernel for a node of {os.fspath(path)} ({error}); the "
+                "file may be valid all the same, most missing kernels are of float64"
             ) from error
         raise FormatError(f"onnxruntime does not run {os.fspath(path)}: {error}") from error
 
