@@ -205,8 +205,9 @@ def whole_groups(which: np.ndarray, partner: np.ndarray | None, group: int, delt
 
 def multiplied(left: Value, right: Value, basis: Basis, decide: Decide) -> Value:
     """v w for |v - p| <= e, |w - q| <= f. A constant exact factor scales; else NEW is the unit p q
-    and MERGE the unit rho sigma of an earlier pair with |p - rho| <= eta, |q - sigma| <= theta:
-    |v w - rho sigma| <= |rho| t + |sigma| s + s t, s = eta + e, t = theta + f."""
+    and MERGE the unit rho sigma of an earlier pair with |p - rho| <= eta, |q - sigma| <= theta
+    (NEGATIVE: of the pair sigma rho): |v w - rho sigma| <= |rho| t + |sigma| s + s t with
+    s = eta + e, t = theta + f."""
     codes = asked_codes("product", left, basis, decide, right)
     made = Assembly(left.radius)
     p, q = left.rows.widened(basis.width), right.rows.widened(basis.width)
@@ -221,12 +222,14 @@ def multiplied(left: Value, right: Value, basis: Basis, decide: Decide) -> Value
         after = product_range(before, interval_range(others, basis))
         at = basis.append("product", rows, before, after, others)
         made.put(new, columns(at, None, basis.width), radius)
-    which = np.flatnonzero(codes.code == Code.MERGE)
-    if len(which):
+    for code, swapped in ((Code.MERGE, False), (Code.NEGATIVE, True)):
+        which = np.flatnonzero(codes.code == code)
+        if not len(which):
+            continue
         partner = codes.partner[ranks(codes, which)]
         try:
-            rho = basis.arguments(partner, "product")
-            sigma = basis.arguments(partner, "product", right=True)
+            rho = basis.arguments(partner, "product", right=swapped)
+            sigma = basis.arguments(partner, "product", right=not swapped)
         except IndexError as error:
             raise failed(str(error)) from None
         first = difference(p.take(which).widened(basis.width), rho)
@@ -235,8 +238,8 @@ def multiplied(left: Value, right: Value, basis: Basis, decide: Decide) -> Value
         t = as_array(distance(second, basis, codes.backward) + right.radius[which])
         radius = product_radius(rho, sigma, s, t, basis)
         made.put(which, columns(partner, None, basis.width), radius)
-    if np.any((codes.code == Code.DEAD) | (codes.code == Code.NEGATIVE)):
-        raise failed("a product is neither dead nor negative")
+    if np.any(codes.code == Code.DEAD):
+        raise failed("a product is not dead")
     return made.value(basis)
 
 

@@ -25,8 +25,8 @@ from isoform.numerics.exact import Exact, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
 
 SAMPLES = 96
-ALIKE = 1e-4  # largest relative distance of signatures that is worth a look
-LOOSE = 1e-3  # largest relative radius that a merge may bring
+ALIKE = 0.05  # largest relative distance of signatures that is worth a look
+LOOSE = 0.2  # largest relative radius that a merge may bring
 SNAP = 2e-6  # ratios this near to a power of two are taken for it
 MIRRORED = ("relu", "tanh", "erf", "sin", "reciprocal", "sigmoid")  # phi(-z) follows from phi(z)
 
@@ -187,8 +187,14 @@ class Search:
         if not len(tried):
             return
         partner = columns[match[tried]]
-        factor = [short(ratio[place]) for place in tried]
         arguments = self.basis.arguments(partner, kind)
+        factor = [Fraction(1 if ratio[place] > 0 else -1) for place in tried]
+        if kind == "relu":
+            fits = [
+                common_ratio(rows, int(new[place]), arguments, at, ratio[place])
+                for at, place in enumerate(tried)
+            ]
+            factor = [short(fit) for fit in fits]
         gap = rows.take(new[tried]) - arguments.scaled_rows(
             exact_fractions(factor, (len(tried),))
         )
@@ -251,9 +257,10 @@ class Search:
                 code[i] = Code.LINEAR
                 continue
             key = ("product", row_key(rows, i, "plain")[0], row_key(others, i, "plain")[0])
-            if key in self.known:
-                code[i] = Code.MERGE
-                partner.append(self.known[key][0])
+            mirror = ("product", key[2], key[1])
+            if key in self.known or mirror in self.known:
+                code[i] = Code.MERGE if key in self.known else Code.NEGATIVE  # factors swapped
+                partner.append(self.known[key if key in self.known else mirror][0])
             else:
                 self.known[key] = (self.basis.width + fresh, Fraction(1))
                 fresh += 1
@@ -311,6 +318,25 @@ def nearest(
     distance = np.linalg.norm(mine - ratio * chosen, axis=0) / mine_norm
     near = (distance < ALIKE) & (ratio != 0) & np.isfinite(ratio)
     return np.where(near, match, -1), ratio
+
+
+def common_ratio(
+    rows: ExactSparse, i: int, others: ExactSparse, j: int, near: float
+) -> float:
+    """The factor that most coefficients of row i have over those of the other row j: their median,
+    so that one changed weight does not move it. `near` where the rows share too little."""
+    at, mine = rows.row(i)
+    where, theirs = others.row(j)
+    _, left, right = np.intersect1d(at, where, assume_unique=True, return_indices=True)
+    if 2 * len(left) < max(len(at), len(where)):
+        return near
+    d, k = rows.denominator, others.denominator
+    pairs = zip(mine[left].tolist(), theirs[right].tolist(), strict=True)
+    try:
+        found = float(np.median([(m * k) / (t * d) for m, t in pairs]))
+    except OverflowError:
+        return near
+    return found if found * near > 0 and math.isfinite(found) else near
 
 
 def short(ratio: float) -> Fraction:
