@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from isoform.converters import (
+    collapse_linear,
     convolutional_to_feed_forward,
     layered_to_affine,
     layered_to_feed_forward,
@@ -11,6 +12,7 @@ from isoform.converters import (
 from isoform.converters.converter import Converter
 
 CATALOGUE: tuple[Converter, ...] = (
+    collapse_linear.CONVERTER,
     layered_to_affine.CONVERTER,
     layered_to_feed_forward.CONVERTER,
     convolutional_to_feed_forward.CONVERTER,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoform.network.linear_map import Constant, Conv, Csr, Dense, Gather, LinearMap, exact
-from isoform.numerics.exact import Exact, concatenate, integers
+from isoform.numerics.exact import Exact, concatenate
 from isoform.numerics.sparse import ExactSparse, stack
 
 FLOAT64_LOWEST = -1022  # exponents below give subnormal numbers, which are left as Exact
@@ -131,14 +131,16 @@ def narrowed(floats: np.ndarray) -> np.ndarray | None:
 
 
 def as_map(matrix: ExactSparse) -> LinearMap:
-    """A gather if no row has two entries, compressed rows if fewer than half of the entries are
-    there, else dense. Nothing is rounded."""
+    """A gather if every row has one entry (or they are all ones), compressed rows if fewer than
+    half of the entries are there, else dense. Nothing is rounded."""
     matrix = matrix.reduced()
     rows, columns = matrix.shape
     counts = np.diff(matrix.starts)
-    if not counts.size or counts.max() <= 1:
-        return gather_of(matrix, counts)
-    if 2 * matrix.nonzeros < rows * columns:
+    single = not counts.size or counts.max() <= 1
+    ones = matrix.denominator == 1 and bool(np.all(matrix.data == 1))
+    if single and (ones or matrix.nonzeros == rows):
+        return gather_of(matrix, counts, ones)
+    if single or 2 * matrix.nonzeros < rows * columns:
         values = as_constant(Exact(matrix.data, matrix.denominator))
         return Csr(
             starts=matrix.starts.astype(np.int64), columns=matrix.columns.astype(np.int64),
@@ -147,19 +149,12 @@ def as_map(matrix: ExactSparse) -> LinearMap:
     return Dense(as_constant(matrix.dense()))
 
 
-def gather_of(matrix: ExactSparse, counts: np.ndarray) -> Gather:
-    """A matrix with at most one entry a row."""
+def gather_of(matrix: ExactSparse, counts: np.ndarray, ones: bool) -> Gather:
+    """A matrix with at most one entry a row, all of them one or one in every row."""
     indices = np.full(matrix.shape[0], -1, dtype=np.int64)
-    held = counts > 0
-    indices[held] = matrix.columns
-    if matrix.denominator == 1 and np.all(matrix.data == 1):
-        return Gather(indices=indices, scale=None, inputs=matrix.shape[1])
-    scale = integers([0] * matrix.shape[0], (matrix.shape[0],))
-    scale[held] = matrix.data
-    return Gather(
-        indices=indices, scale=as_constant(Exact(scale, matrix.denominator)),
-        inputs=matrix.shape[1],
-    )
+    indices[counts > 0] = matrix.columns
+    scale = None if ones else as_constant(Exact(matrix.data, matrix.denominator))
+    return Gather(indices=indices, scale=scale, inputs=matrix.shape[1])
 
 
 def as_bias(bias: Exact) -> Constant | None:
