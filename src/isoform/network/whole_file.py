@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 
-def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], None]) -> None:
+def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     """Call `write` on a temporary file in the folder of `path`, then put it in place.
 
     Whatever goes wrong, an interrupt included, `path` is left as it was and the temporary file is

@@ -60,7 +60,7 @@ def write_onnx(
     model = model_of(graph, signature, comment, path.name + ".data" if external else None)
     if external:
         write_whole(path.with_name(path.name + ".data"), lambda file: write_data(graph, file))
-    write_whole(path, lambda file: file.write(model.SerializeToString()) and None)
+    write_whole(path, lambda file: file.write(model.SerializeToString()))
 
 
 def check_signature(network: Network, signature: Signature) -> None:
