@@ -211,6 +211,10 @@ def with_codes(certificate: Certificate, change) -> Certificate:
     return replace(certificate, evidence=(Evidence("e1", Sweep(codes)),))
 
 
+def recoded_node(certificate: Certificate, node: int, codes: Codes) -> Certificate:
+    return with_codes(certificate, lambda i, entry: codes if i == node else entry)
+
+
 def recoded(codes: Codes, code: int) -> Codes:
     empty = Codes.all_new(len(codes.code))
     return Codes(
@@ -425,3 +429,42 @@ def test_structural_edits_are_rejected(tmp_path: Path) -> None:
     rejected(lambda c: c["networks"]["source"]["nodes"][0].update(of=[7]))
     rejected(lambda c: c["domain"].update(kind="box"))
     rejected(lambda c: c.update(arrays=5))
+
+
+def test_slopes_are_hints_only() -> None:
+    """Units that only a linear programme shows to be stable: the slopes are needed, and no slopes
+    make an unstable unit stable."""
+    rng = np.random.default_rng(1)
+    proved = 0
+    for seed in range(30):
+        chain = networks.random_chain((3, 8, 8, 2), seed)
+        net = networks.network(chain)
+        found = sweep(net, net, BOX, backward=True, programme=True)
+        certificate = Certificate(
+            source=net, target=net, claim=Claim(Equal(), BOX),
+            evidence=(Evidence("e1", Sweep(found.codes)),), conclusion="e1",
+        )
+        assert check(certificate).holds
+        for node, codes in enumerate(found.codes):
+            if codes.refined is None:
+                continue
+            proved += 1
+            bare = replace(codes, refined=None, slopes=None)
+            with pytest.raises(CertificateRejected):
+                check(recoded_node(certificate, node, bare))
+            cut = replace(codes, slopes=codes.slopes[:, :-1])
+            with pytest.raises(CertificateRejected, match="slopes"):
+                check(recoded_node(certificate, node, cut))
+            unstable = np.flatnonzero(codes.code == Code.NEW)
+            if not len(unstable):
+                continue
+            code = codes.code.copy()
+            code[unstable[0]] = Code.DEAD
+            wild = rng.integers(0, 2**16, (len(codes.refined) + 1, codes.slopes.shape[1]))
+            forged = replace(
+                codes, code=code, refined=np.append(codes.refined, unstable[0]),
+                slopes=wild.astype(np.uint16),
+            )
+            with pytest.raises(CertificateRejected):
+                check(recoded_node(certificate, node, forged))
+    assert proved > 3

@@ -24,7 +24,7 @@ from isoform.numerics.exact import Exact, integers
 
 MOST_ENTRIES = 1 << 26  # of one tensor
 MOST_WIDTH = 1 << 16  # bytes of one integer
-DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8"}
+DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "uint16": "<u2"}
 
 
 def malformed(why: str) -> CertificateRejected:
@@ -116,7 +116,7 @@ def decode_array(record: dict[str, Any], blob: bytes) -> Constant:
         flat = whole_array
     flat = flat.reshape(shape)
     if kind != "exact":
-        if kind != "int64" and not np.all(np.isfinite(flat)):
+        if flat.dtype.kind == "f" and not np.all(np.isfinite(flat)):
             raise malformed("NaN or infinity in an array")
         return flat
     return Exact(flat, positive(record["denominator"]))

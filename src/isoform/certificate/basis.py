@@ -23,6 +23,7 @@ from isoform.numerics.sparse import ExactSparse, stack
 GRID = 96  # ranges and radii are multiples of 2^-GRID
 ONE = 1 << GRID
 SLOPE_BITS = 24
+HINT_BITS = 15
 LONG = 384  # bits of denominator above which rows of a backward pass are rounded, outward
 
 
@@ -220,33 +221,42 @@ def interval_range(matrix: ExactSparse, basis: Basis) -> Range:
     return Range(ends[0][0], ends[1][0], ends[0][1], ends[1][1])
 
 
-def backward_range(matrix: ExactSparse, basis: Basis) -> Range:
+def backward_range(
+    matrix: ExactSparse, basis: Basis, slopes: np.ndarray | None = None
+) -> Range:
     """Range of rows by substituting rectifier units by linear bounds, last block first.
 
     For l <= z <= u and any slopes s, s' in [0, 1]:
     s' z <= relu(z) <= s z + max(-s l, (1 - s) u). So a coefficient a > 0 of an upper bound goes to
     the upper line, a < 0 to the lower one. Slopes are fixed by rule: s = u / (u - l) rounded to
     2^-24, s' = 1 where u > -l else 0. Intersected with the interval range.
+    slopes: hints for s', one a row and column of the basis, in units of 2^-15 and clipped to
+    [0, 1]; the right ones (dual values of the linear programme over these lines) give the bound of
+    that programme.
     """
     plain = interval_range(matrix, basis)
-    high, high_open = upper_end(matrix, basis)
-    low, low_open = upper_end(-matrix, basis)
+    high, high_open = upper_end(matrix, basis, slopes)
+    low, low_open = upper_end(-matrix, basis, slopes)
     return plain.meet(Range(as_array(-low), high, low_open, high_open))
 
 
-def upper_end(matrix: ExactSparse, basis: Basis) -> tuple[np.ndarray, np.ndarray]:
+def upper_end(
+    matrix: ExactSparse, basis: Basis, slopes: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Upper bounds of rows by backward substitution, and where there is none."""
     rows = matrix.widened(basis.width) if matrix.shape[1] < basis.width else matrix
     for block in reversed(basis.blocks):
         if block.kind == "relu":
-            rows = substituted(rows, block, basis)
+            rows = substituted(rows, block, basis, slopes)
             if rows.denominator.bit_length() > LONG:
                 rows = shortened(rows, basis)
     ends = interval_range(rows, basis)
     return ends.high, ends.open_high
 
 
-def substituted(rows: ExactSparse, block: Block, basis: Basis) -> ExactSparse:
+def substituted(
+    rows: ExactSparse, block: Block, basis: Basis, slopes: np.ndarray | None
+) -> ExactSparse:
     """Rows that are >= the given ones on the domain, without the block's bounded units."""
     bounded = ~(block.before.open_low | block.before.open_high)
     low, high = block.before.low, block.before.high
@@ -260,15 +270,19 @@ def substituted(rows: ExactSparse, block: Block, basis: Basis) -> ExactSparse:
     # Both products are in units of 2^-(GRID + SLOPE_BITS); the larger one, rounded up to the grid.
     lift = np.maximum(-slope * low, ((1 << SLOPE_BITS) - slope) * high)
     lift = -((-lift) >> SLOPE_BITS)
-    below = np.where(high > -low, 1 << SLOPE_BITS, 0)
     numbers, data = rows.row_numbers(), rows.data
+    if slopes is None:
+        below = np.where(high > -low, 1 << SLOPE_BITS, 0)[unit]
+    else:
+        hints = np.clip(slopes.astype(np.int64), 0, 1 << HINT_BITS) << (SLOPE_BITS - HINT_BITS)
+        below = hints[numbers, np.minimum(rows.columns, slopes.shape[1] - 1)].astype(object)
     upward = inside & (data > 0)
     kept = ~inside
     rest = ExactSparse.of_triplets(
         rows.shape, numbers[kept], rows.columns[kept], data[kept], rows.denominator
     )
     size = (rows.shape[0], block.arguments.shape[0])
-    factors = np.where(data > 0, slope[unit], below[unit]) * data
+    factors = np.where(data > 0, slope[unit], below) * data
     taken = ExactSparse.of_triplets(
         size, numbers[inside], unit[inside], factors[inside], rows.denominator << SLOPE_BITS
     )

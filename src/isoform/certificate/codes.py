@@ -36,13 +36,16 @@ class Codes:
 
     code: uint8 (n). partner: int64, the column of the earlier unit of each MERGE or NEGATIVE, in
     order. factor: exact, one positive number each, same order. backward: whether the ranges of
-    this node's rows are refined by backward substitution.
+    this node's rows are refined by backward substitution. refined, slopes: positions of dead or
+    linear units whose range needs slopes of its own, and these slopes (`backward_range`).
     """
 
     code: np.ndarray
     partner: np.ndarray
     factor: Exact
     backward: bool = False
+    refined: np.ndarray | None = None
+    slopes: np.ndarray | None = None
 
     @staticmethod
     def all_new(n: int, backward: bool = False) -> Codes:
@@ -94,6 +97,10 @@ def asked_codes(kind: str, value: Value, basis: Basis, decide: Decide,
         raise failed(f"{merges} merges with {len(codes.partner)} partners of kind {kind}")
     if np.any(codes.factor.numerator <= 0):
         raise failed("a merge with a factor that is not positive")
+    if codes.refined is not None:
+        shape = None if codes.slopes is None else codes.slopes.shape
+        if kind != "relu" or shape != (len(codes.refined), basis.width):
+            raise failed("slopes of another number than the units that they refine")
     return codes
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from isoform.certificate.arrays import (
     Arrays,
+    fetch,
     fetch_exact,
     fetch_index,
     listed,
@@ -90,6 +91,9 @@ def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
     if len(codes.partner):
         record["partner"] = arrays.add(codes.partner.astype(np.int64))
         record["factor"] = arrays.add(codes.factor.reduced())
+    if codes.refined is not None and codes.slopes is not None:
+        record["refined"] = arrays.add(codes.refined.astype(np.int64))
+        record["slopes"] = arrays.add(codes.slopes.astype(np.uint16))
     return record
 
 
@@ -120,11 +124,17 @@ def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
     code = np.concatenate(
         [np.zeros(0, np.uint8), *(np.full(n, c, dtype=np.uint8) for c, n in runs)]
     )
-    backward = record.get("backward") is True
-    if "partner" not in record:
-        empty = Codes.all_new(0)
-        return Codes(code=code, partner=empty.partner, factor=empty.factor, backward=backward)
+    empty = Codes.all_new(0)
+    merges, slopes = "partner" in record, None
+    if "slopes" in record:
+        slopes = fetch(arrays, record["slopes"])
+        if not isinstance(slopes, np.ndarray) or slopes.dtype != np.uint16 or slopes.ndim != 2:
+            raise malformed("slopes that are no matrix of 16-bit numbers")
     return Codes(
-        code=code, partner=fetch_index(arrays, record["partner"]),
-        factor=fetch_exact(arrays, record.get("factor")), backward=backward,
+        code=code,
+        partner=fetch_index(arrays, record["partner"]) if merges else empty.partner,
+        factor=fetch_exact(arrays, record.get("factor")) if merges else empty.factor,
+        backward=record.get("backward") is True,
+        refined=None if slopes is None else fetch_index(arrays, record.get("refined")),
+        slopes=slopes,
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from isoform.certificate.basis import GRID, Basis, Range, interval_range
+from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
 from isoform.certificate.codes import (
     Assembly,
     Code,
+    Codes,
     Decide,
     Value,
     asked_codes,
@@ -53,6 +54,7 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
     stable = np.concatenate([part[Code.DEAD], part[Code.LINEAR], part[Code.NEW]])
     if len(stable):
         known = range_of(rows.take(stable), basis, codes.backward)
+        known = with_slopes(known, stable, rows, codes, basis)
         put_stable(made, rows, e, part, known)
         put_new(made, rows, e, part[Code.NEW], known, basis)
     for code, sign in ((Code.MERGE, 1), (Code.NEGATIVE, -1)):
@@ -66,6 +68,24 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
         unit = columns(codes.partner[ranks(codes, which)], factor, basis.width)
         made.put(which, unit if sign > 0 else unit - scaled, as_array(e[which] + eta))
     return made.value(basis)
+
+
+def with_slopes(
+    known: Range, which: np.ndarray, rows: ExactSparse, codes: Codes, basis: Basis
+) -> Range:
+    """Ranges of the units `which`, those with slopes of their own refined by them."""
+    if codes.refined is None or not len(codes.refined):
+        return known
+    own = backward_range(rows.take(codes.refined), basis, codes.slopes)
+    place = {int(unit): i for i, unit in enumerate(which)}
+    if any(int(unit) not in place for unit in codes.refined):
+        raise failed("slopes for a unit that is merged")
+    at = np.array([place[int(unit)] for unit in codes.refined])
+    met = known.take(at).meet(own)
+    parts = [part.copy() for part in (known.low, known.high, known.open_low, known.open_high)]
+    for part, new in zip(parts, (met.low, met.high, met.open_low, met.open_high), strict=True):
+        part[at] = new
+    return Range(*parts)
 
 
 def put_stable(made: Assembly, rows: ExactSparse, e: np.ndarray,

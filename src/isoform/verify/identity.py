@@ -23,6 +23,7 @@ from isoform.network.domain import Box
 from isoform.network.network import Network
 from isoform.numerics.exact import Exact, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
+from isoform.verify.relaxation import Relaxation
 
 SAMPLES = 96
 ALIKE = 0.05  # largest relative distance of signatures that is worth a look
@@ -50,16 +51,19 @@ class Swept:
 
 def sweep(
     source: Network, target: Network, box: Box | None, *, near: bool = False,
-    backward: bool = False, seed: int = 0,
+    backward: bool = False, programme: bool = False, seed: int = 0,
 ) -> Swept:
     """Sweep two primitive networks on a box (None: everywhere).
 
     near: also try merges of rows that are not equal (needs a box); backward: refine ranges by
-    backward substitution. Raises CertificateRejected where a step or an unbounded row leaves no
+    backward substitution; programme: for units that are nearly stable, with slopes from a linear
+    programme. Raises CertificateRejected where a step or an unbounded row leaves no
     admissible code.
     """
     basis = Basis.on(box, source.dimension)
-    decide = Search(basis, backward=backward and box is not None)
+    decide = Search(
+        basis, backward=backward and box is not None, programme=programme and box is not None
+    )
     if near and box is not None:
         decide.signatures = np.concatenate([np.ones((SAMPLES, 1)), sample(box, seed)], axis=1)
     first = run(source, basis, decide)
@@ -104,6 +108,7 @@ class Search:
 
     basis: Basis
     backward: bool = False
+    programme: bool = False
     made: list[Codes] = field(default_factory=list)
     known: dict[tuple, tuple[int, Fraction]] = field(default_factory=dict)
     signatures: np.ndarray | None = None  # (SAMPLES, columns of the basis)
@@ -122,8 +127,11 @@ class Search:
     def units(self, asked: Asked, rows: ExactSparse) -> Codes:
         """Elementwise units: settled by range, else exact match, else near match, else new."""
         made = Choice.of(rows.shape[0])
+        slopes: dict[int, np.ndarray] = {}
         if asked.kind in ("relu", "step"):
-            self.settle(asked, rows, made)
+            known = self.settle(asked, rows, made)
+            if self.programme and asked.kind == "relu":
+                slopes = self.settle_by_programme(rows, known, made)
         leaders: dict[tuple, int] = {}
         followers: list[tuple[int, int, Fraction]] = []
         scales: dict[int, tuple[tuple, Fraction]] = {}
@@ -154,9 +162,11 @@ class Search:
             code=made.code, partner=made.partner[merged],
             factor=exact_fractions([made.factor[i] for i in merged], (len(merged),)),
             backward=self.backward,
+            refined=np.array(list(slopes), dtype=np.int64) if slopes else None,
+            slopes=np.array(list(slopes.values())) if slopes else None,
         )
 
-    def settle(self, asked: Asked, rows: ExactSparse, made: Choice) -> None:
+    def settle(self, asked: Asked, rows: ExactSparse, made: Choice) -> Range:
         """Units that are stable on the domain; the radius is added by the rules of the sweep."""
         known, e = self.range_of(rows), asked.value.radius
         if asked.kind == "relu":
@@ -165,6 +175,37 @@ class Search:
             dead, linear = known.high + e < 0, known.low - e >= 0
         made.code[linear.astype(bool) & ~known.open_low] = Code.LINEAR
         made.code[dead.astype(bool) & ~known.open_high] = Code.DEAD
+        return known
+
+    def settle_by_programme(
+        self, rows: ExactSparse, known: Range, made: Choice
+    ) -> dict[int, np.ndarray]:
+        """Units that a linear programme shows to be stable, with the slopes that prove it.
+
+        Only units whose range reaches over zero by less than a third of its length are tried, and
+        a unit is settled only where the exact bound with these slopes holds.
+        """
+        if not self.basis.blocks:
+            return {}
+        relaxation = None
+        found: dict[int, np.ndarray] = {}
+        for i in np.flatnonzero(made.code == Code.NEW).tolist():
+            if known.open_low[i] or known.open_high[i]:
+                continue
+            dead = known.high[i] <= -known.low[i]
+            over, whole = min(known.high[i], -known.low[i]), known.high[i] - known.low[i]
+            if 3 * over > whole:
+                continue
+            relaxation = relaxation or Relaxation(self.basis)
+            row = rows.take([i])
+            value, slopes = relaxation.slopes(row, upper=bool(dead))
+            if (value > 0) if dead else (value < 0):
+                continue
+            exact_range = backward_range(row, self.basis, slopes.reshape(1, -1))
+            if (exact_range.high[0] <= 0) if dead else (exact_range.low[0] >= 0):
+                made.code[i] = Code.DEAD if dead else Code.LINEAR
+                found[i] = slopes
+        return found
 
     def range_of(self, rows: ExactSparse) -> Range:
         return backward_range(rows, self.basis) if self.backward else interval_range(

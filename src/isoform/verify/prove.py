@@ -134,7 +134,7 @@ def prove_best(
         report=report or (lambda line: None),
     )
     question = asked(source, target, Claim(Equal(), domain), context)
-    found = equal_by_structure(question)
+    found = equal_by_structure(question) or equal_by_programme(question)
     if found is not None:
         return found
     within, upper = tightest(question)
@@ -222,6 +222,9 @@ def decide(question: Question) -> Verdict:
                 lower=seen.lower, upper=upper, seconds=question.seconds(),
             )
     if isinstance(relation, Equal):
+        found = equal_by_programme(question)
+        if found is not None:
+            return found
         _, upper = tightest(question)
     return undecided(question, seen.lower, upper, reason(question, upper))
 
@@ -253,17 +256,34 @@ def reason(question: Question, upper: Fraction | None) -> str:
 def equal_by_structure(question: Question) -> Proved | None:
     """Exact sweeps: interval ranges first, then ranges by backward substitution."""
     question.context.report("sweeping exactly")
-    for backward in (False, True):
-        if backward and not worth_backward(question):
-            return None
-        try:
-            found = sweep(question.source, question.target, question.box, backward=backward)
-        except CertificateRejected:
-            return None
-        rest = found.difference
-        if not rest.rows.nonzeros and rest.is_exact:
-            return proved(question, Sweep(found.codes), upper=Fraction(0))
-    return None
+    found = equal_by_sweep(question)
+    if found is None and worth_backward(question):
+        found = equal_by_sweep(question, backward=True)
+    return found
+
+
+def equal_by_programme(question: Question) -> Proved | None:
+    """An exact sweep with slopes from linear programmes for units that are nearly stable."""
+    if not worth_backward(question):
+        return None
+    question.context.report("sweeping with linear programmes")
+    return equal_by_sweep(question, backward=True, programme=True)
+
+
+def equal_by_sweep(
+    question: Question, *, backward: bool = False, programme: bool = False
+) -> Proved | None:
+    try:
+        found = sweep(
+            question.source, question.target, question.box, backward=backward,
+            programme=programme,
+        )
+    except CertificateRejected:
+        return None
+    rest = found.difference
+    if rest.rows.nonzeros or not rest.is_exact:
+        return None
+    return proved(question, Sweep(found.codes), upper=Fraction(0))
 
 
 def worth_backward(question: Question) -> bool:
