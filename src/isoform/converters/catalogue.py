@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 from isoform.converters import (
+    canonicalise,
     collapse_linear,
     convolutional_to_feed_forward,
+    feed_forward_to_convolutional,
     layered_to_affine,
     layered_to_feed_forward,
+    merge_units,
 )
 from isoform.converters.converter import Converter
 
 CATALOGUE: tuple[Converter, ...] = (
     collapse_linear.CONVERTER,
+    merge_units.CONVERTER,
+    canonicalise.CONVERTER,
     layered_to_affine.CONVERTER,
     layered_to_feed_forward.CONVERTER,
     convolutional_to_feed_forward.CONVERTER,
+    feed_forward_to_convolutional.CONVERTER,
 )

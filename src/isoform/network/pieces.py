@@ -261,36 +261,44 @@ def short_below(low: int) -> int:
 @dataclass(frozen=True, slots=True, eq=False)
 class CarryPlan:
     """What hidden layer t (from 1) holds: `units[t]` ReLU pieces, `carried[t]` other pieces;
-    `costs`: units that carrying a piece takes; `ranges`: of the carried pieces."""
+    `costs`: units that carrying a piece takes, `shared`: and in a layer that holds its ReLU anyway;
+    `ranges`: of the carried pieces."""
 
     pieces: Pieces
     units: dict[int, tuple[int, ...]]
     carried: dict[int, tuple[int, ...]]
     costs: dict[int, int]
+    shared: dict[int, int]
     ranges: dict[int, Range]
 
     def width(self, t: int) -> int:
-        """Units of hidden layer t, before equal ones are joined."""
+        """Units of hidden layer t at most, z and relu(z) sharing theirs."""
         sizes = sum(self.pieces.sizes[value] for value in self.units[t])
-        return sizes + sum(self.costs[value] for value in self.carried[t])
+        held = {operands_of(self.pieces.pieces[value])[0] for value in self.units[t]}
+        return sizes + sum(
+            self.shared[value] if value in held else self.costs[value] for value in self.carried[t]
+        )
 
 
 def carry_plan(pieces: Pieces, box: tuple[Exact, Exact] | None) -> CarryPlan:
     """From the output down: what each hidden layer holds."""
     crossing = candidates(pieces)
     found = ranges(pieces, crossing, box) if crossing else {}
-    costs = {value: carry_cost(pieces, value, found[value]) for value in found}
+    costs = {value: carry_cost(found[value]) for value in found}
+    shared = {value: shared_cost(found[value]) for value in found}
     targets = {pieces.output}
     units: dict[int, tuple[int, ...]] = {}
     carried: dict[int, tuple[int, ...]] = {}
     for t in range(pieces.depth, 0, -1):
         here, below = reach(pieces, targets, t)
+        held = {operands_of(pieces.pieces[value])[0] for value in here}
+        local = costs | {value: shared[value] for value in held if value in shared}
         chosen: set[int] = set()
         for value in sorted(below, reverse=True):
-            chosen |= cheapest(pieces, value, costs, chosen, EXPANSIONS)[1]
+            chosen |= cheapest(pieces, value, local, chosen, EXPANSIONS)[1]
         units[t], carried[t] = tuple(sorted(here)), tuple(sorted(chosen))
-        targets = chosen | {operands_of(pieces.pieces[value])[0] for value in here}
-    return CarryPlan(pieces, units, carried, costs, found)
+        targets = chosen | held
+    return CarryPlan(pieces, units, carried, costs, shared, found)
 
 
 def candidates(pieces: Pieces) -> list[int]:
@@ -323,9 +331,15 @@ def reach(pieces: Pieces, targets: set[int], t: int) -> tuple[set[int], set[int]
     return here, below
 
 
-def carry_cost(pieces: Pieces, value: int, known: Range) -> int:
+def carry_cost(known: Range) -> int:
     """Units that carry a piece: one a row with a bound on one side, else two."""
     return int(np.sum(np.where(known.has_low | known.has_high, 1, 2)))
+
+
+def shared_cost(known: Range) -> int:
+    """Units beside relu(z) that carry z: none where z >= 0, else one."""
+    free = known.has_low & np.asarray(known.low >= 0, dtype=bool)
+    return int(np.sum(~free))
 
 
 def cheapest(
