@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from isoform.converters.catalogue import CATALOGUE
-from isoform.converters.converter import Converter, Promise
+from isoform.converters.converter import Converter
 from isoform.errors import IsoformError, NoRoute, NotInClass, Refused, TooLarge
 from isoform.forms import FORMS, form_name
 from isoform.forms.feed_forward import FeedForward
 from isoform.forms.model import Model, lift_into
 from isoform.network.domain import Domain, Everywhere, bound_to
 from isoform.network.operators import Relu
-from isoform.network.size import Estimate, Limit, Prediction, Size
+from isoform.network.size import Estimate, Limit, Prediction
 from isoform.plan.class_graph import (
     GENERAL,
     class_route,
@@ -34,102 +34,13 @@ from isoform.plan.class_graph import (
 )
 from isoform.plan.options import check_known, options_for
 from isoform.plan.reporter import SILENT, Reporter
-from isoform.text import columns, count, html_table
+from isoform.plan.steps import PROMISES, Plan, Step, worst
+from isoform.text import count
 
 MOST_STEPS = 3
 REHEARSED = 2_000_000  # parameters up to which an intermediate form is computed while planning
 EVERYWHERE = Everywhere()
 DEFAULT_LIMIT = Limit()
-PROMISES = (Promise.EVERYWHERE, Promise.ON_DOMAIN, Promise.WITHIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One converter of a route. prediction: None where it is known only once the step before has
-    run."""
-
-    converter: Converter
-    options: Any
-    prediction: Prediction | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A route from a model to a form. steps: none where the model only has to be recognised.
-
-    goal: the class of the result; name: what was asked for; rejected: alternatives and why not.
-    """
-
-    model: Model
-    name: str
-    goal: type
-    domain: Domain
-    limit: Limit
-    steps: tuple[Step, ...]
-    rejected: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def promise(self) -> Promise:
-        """The weakest promise of the route."""
-        return worst(step.converter.promise for step in self.steps)
-
-    @property
-    def size(self) -> Size | None:
-        """The predicted size of the result; None where it is known only while running."""
-        if not self.steps:
-            return self.model.size
-        last = self.steps[-1].prediction
-        return None if last is None else last.size
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """One row a step: converter, result, promise, depth, width, units, parameters, nonzeros."""
-        start = self.model.size
-        rows = [("read", self.model.form_name or "network", "", *figures(start, ""))]
-        for step in self.steps:
-            converter = step.converter
-            rows.append((
-                converter.name, ends(converter)[1], converter.promise.value,
-                *predicted_figures(step.prediction),
-            ))
-        if not self.steps and self.model.form_name != form_name(self.goal):
-            promise = Promise.EVERYWHERE.value
-            rows.append(("lift", form_name(self.goal), promise, *figures(start, "")))
-        return rows
-
-    def __str__(self) -> str:
-        lines = [f"Plan: {self.model.origin} to {self.name}, on {self.domain!r}",
-                 columns(self.rows(), HEADER)]
-        lines += [f"  not {what}: {why}" for what, why in self.rejected]
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        names = ", ".join(step.converter.name for step in self.steps) or "nothing to convert"
-        return f"Plan({self.name}: {names}; {self.promise.value})"
-
-    def _repr_html_(self) -> str:
-        return html_table(self.rows(), HEADER)
-
-
-HEADER = ("step", "result", "promise", "depth", "width", "units", "parameters", "nonzeros")
-
-
-def figures(size: Size, mark: str) -> tuple[str, ...]:
-    """The columns of a size; `mark` stands before each."""
-    numbers = (size.depth, size.width, size.units, size.parameters, size.nonzeros)
-    return tuple(mark + count(number) for number in numbers)
-
-
-def predicted_figures(prediction: Prediction | None) -> tuple[str, ...]:
-    """The columns of a prediction: = exactly (no mark), <= at most, ~ an estimate."""
-    if prediction is None:
-        return ("while running", "", "", "", "")
-    marks = {"Exactly": "", "AtMost": "<= ", "Estimate": "~ "}
-    return figures(prediction.size, marks[type(prediction).__name__])
-
-
-def worst(promises: Iterator[Promise]) -> Promise:
-    """The weakest of some promises; equal everywhere if there are none."""
-    return max(promises, key=PROMISES.index, default=Promise.EVERYWHERE)
 
 
 @dataclass(slots=True)
@@ -143,6 +54,7 @@ class Search:
     catalogue: Sequence[Converter]
     keep: bool = False
     rejected: dict[str, str] = field(default_factory=dict)
+    outside: dict[str, str] = field(default_factory=dict)
     too_large: list[str] = field(default_factory=list)
     reached: dict[str, int] = field(default_factory=dict)
 
@@ -202,16 +114,23 @@ def plan(
         goal = form_class(name)
         steps = route_to(search, goal)
     check_known(search.options, [step.converter for step in steps])
-    chosen = {step.converter.name for step in steps}
-    rejected = tuple((w, why) for w, why in search.rejected.items() if w not in chosen)
     found = Plan(model=model, name=name, goal=goal, domain=domain, limit=limit, steps=steps,
-                 rejected=rejected)
+                 rejected=alternatives(search, goal, steps))
     reporter.planned(tuple(step.converter.name for step in steps))
     return found
 
 
+def alternatives(
+    search: Search, goal: type, steps: tuple[Step, ...]
+) -> tuple[tuple[str, str], ...]:
+    """What else leads to the goal, and why it was not taken."""
+    chosen = {step.converter.name for step in steps}
+    others = {c.name for c in search.catalogue if c.target is goal} - chosen | {"as it is"}
+    return tuple((what, why) for what, why in search.rejected.items() if what in others)
+
+
 def activation_option(given: Mapping[str, Any], to: str | None) -> tuple[bool, dict[str, Any]]:
-    """Whether a feed-forward result may keep another activation than ReLU, and the other options."""
+    """Whether a feed-forward result may keep an activation other than ReLU; the other options."""
     rest = dict(given)
     if to != form_name(FeedForward) or "activation" not in rest:
         return False, rest
@@ -297,7 +216,7 @@ def admissible_steps(
         try:
             form = model.as_form(converter.source)
         except NotInClass as obstacle:
-            search.reject(converter.name, str(obstacle))
+            search.outside.setdefault(converter.name, str(obstacle))
             continue
         step = search.step(converter, form)
         if step is not None:
@@ -368,7 +287,8 @@ def dead_end(search: Search, goal: str) -> IsoformError:
     why = search.model.why_not.get(goal) or own_obstacle(search.model, goal)
     if why:
         lines.append(f"it is not {goal} already: {why}")
-    lines += [f"{name}: {reason}" for name, reason in search.rejected.items()]
+    reasons = search.outside | search.rejected
+    lines += [f"{name}: {reason}" for name, reason in reasons.items()]
     lines += [f"{item.text} ({item.reference}); {item.remedy}" for item in
               explanations(here or GENERAL, goal)]
     lines.append(nearest(search, goal))

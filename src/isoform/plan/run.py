@@ -25,8 +25,9 @@ from isoform.network.size import AtMost, Exactly, Limit, Prediction, Size, measu
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
 from isoform.plan.reporter import SILENT, Reporter
-from isoform.plan.route import Plan, Step, beyond, figures
+from isoform.plan.route import beyond
 from isoform.plan.sample import sample
+from isoform.plan.steps import Plan, Step, figures
 from isoform.text import columns, count, decimal, html_table
 
 SPOT_POINTS = 5

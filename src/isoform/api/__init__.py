@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What isoform does, one function each: read, plan, convert, prove, check, write, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from isoform.api.atlas import atlas
+from isoform.api.delivery import Delivery, check_destination, deliver, prepare, source_dtype
+from isoform.api.delivery import signature_for as signature_for
+from isoform.api.domains import domain
+from isoform.api.reading import read
+from isoform.certificate.certificate import Certificate, load, save
+from isoform.certificate.check import Accepted
+from isoform.certificate.verdict import Proved, Refuted, Verdict
+from isoform.errors import Refused
+from isoform.forms.model import Model
+from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
+from isoform.network.domain import Domain, Everywhere, exact_number
+from isoform.network.primitive import to_primitive
+from isoform.network.size import Limit
+from isoform.plan.reporter import SILENT, Reporter
+from isoform.plan.route import plan as route
+from isoform.plan.run import Conversion, run
+from isoform.plan.steps import Plan
+from isoform.report.page import Report, page
+
+__all__ = [
+    "Conversion", "Delivery", "Plan", "Report", "Reporter", "atlas", "check", "check_destination",
+    "convert", "deliver", "domain", "plan", "prove", "read", "report", "write",
+]
+
+EVERYWHERE = Everywhere()
+DEFAULT_LIMIT = Limit()
+
+
+def plan(
+    model: Any, *, to: str | None = None, by: str | None = None, on: Domain | str = EVERYWHERE,
+    limit: Limit = DEFAULT_LIMIT, options: Mapping[str, Any] | None = None,
+    reporter: Reporter = SILENT,
+) -> Plan:
+    """The cheapest admissible route from a model to a form (`to="affine"`), or through one
+    converter (`by="collapse_linear"`); sizes are predicted, nothing is computed.
+
+    Raises NoRoute (with what would open it), TooLarge, DomainError, Refused.
+    """
+    return route(
+        read(model), to=to, by=by, on=as_domain(on), limit=limit, options=options,
+        reporter=reporter,
+    )
+
+
+def convert(
+    model: Any, route: Plan | None = None, *, to: str | None = None, by: str | None = None,
+    on: Domain | str = EVERYWHERE, limit: Limit = DEFAULT_LIMIT,
+    options: Mapping[str, Any] | None = None, reporter: Reporter = SILENT, seed: int = 0,
+) -> Conversion:
+    """Run a plan (or the one that `to` or `by` asks for) under every converter's contract.
+
+    The result is exact: rounding happens when it is written. Raises ContractBroken where a
+    converter breaks its promise, and the errors of `plan`.
+    """
+    if route is None:
+        route = plan(model, to=to, by=by, on=on, limit=limit, options=options, reporter=reporter)
+    elif read(model).network != route.model.network:
+        raise Refused("the plan is of another model; plan again for this one")
+    return run(route, reporter=reporter, seed=seed)
+
+
+def prove(
+    target: Any, *, equal_to: Any, on: Domain | str = EVERYWHERE,
+    within: Any = None, same_decision: bool | Fraction = False,
+    timeout: float | None = None, seed: int = 0, reporter: Reporter = SILENT,
+) -> Verdict:
+    """Is `target` the same function as `equal_to` on a domain?
+
+    Asks Equal; `within=eps` (a number, Fraction or exact decimal text) asks for the largest
+    difference, `same_decision=True` (or a margin) for the preferred output. Returns Proved,
+    Refuted (with a witness) or Undecided.
+    """
+    from isoform.verify.prove import prove as decide
+
+    source, other = read(equal_to), read(target)
+    claim = Claim(relation_of(within, same_decision), as_domain(on))
+    trace = tuple(done.line for done in target.trace) if isinstance(target, Conversion) else ()
+    reporter.proving(str(claim))
+    return decide(
+        source.network, other.network, claim, files=(source.digest, other.digest),
+        reading=(source.reading, other.reading), trace=trace, timeout=timeout, seed=seed,
+        report=reporter.proof_progress,
+    )
+
+
+def check(
+    certificate: Certificate | str | os.PathLike[str], *, source: Any = None, target: Any = None,
+    grade: str = "exact",
+) -> Accepted:
+    """Re-derive a certificate's claim, independently of whatever made it.
+
+    source, target: the models or their files, to be compared with what the certificate holds.
+    Raises CertificateRejected with the first failing item.
+    """
+    from isoform.certificate.check import check as accept
+
+    held = certificate if isinstance(certificate, Certificate) else load(Path(certificate))
+    return accept(
+        held, grade=grade,
+        source=None if source is None else as_certified(source, held.source).loaded,
+        target=None if target is None else as_certified(target, held.target).loaded,
+    )
+
+
+def write(
+    value: Any, path: str | os.PathLike[str], *, certificate: Certificate | None = None,
+    exact: bool | None = None, dtype: str | None = None, like: Any = None,
+) -> Path:
+    """Write a model, network, form or conversion as .onnx (rounded, or split with `exact`) or .npz
+    (lossless), whole or not at all; `certificate` goes beside it.
+
+    like: a model whose names and shapes the file takes. `deliver` also proves the file.
+    """
+    from isoform.formats.npz import write_network
+    from isoform.formats.onnx.write import write_onnx
+
+    model = read(value)
+    named = read(like) if like is not None else model
+    path = check_destination(path, model)
+    if path.suffix.lower() == ".npz":
+        write_network(model.network, path, model.signature)
+    else:
+        prepared = prepare(model.network, dtype or source_dtype(named), exact)
+        signature = signature_for(named, prepared.network, prepared.dtype)
+        write_onnx(prepared.network, path, signature=signature)
+    if certificate is not None:
+        save(certificate, path.with_name(path.name + ".certificate.json"))
+    return path
+
+
+def report(made: Conversion, verdict: Verdict | None = None) -> Report:
+    """A page on a conversion and, where there is one, its verdict: `.save("page.html")`."""
+    return page(
+        title=f"{made.model.origin} as {made.plan.name}",
+        before=(made.model.form_name or "network", made.model.size),
+        after=(made.plan.name, made.size),
+        plan=str(made.plan), trace=str(made), verdict=verdict,
+    )
+
+
+def relation_of(within: Any, same_decision: bool | Fraction) -> Relation:
+    """The relation that the arguments ask for."""
+    if within is not None and same_decision is not False:
+        raise Refused("ask either within an eps or for the same decision, not both")
+    if within is not None:
+        eps = exact_number(within).item()
+        if eps < 0:
+            raise Refused(f"eps is {eps}; give 0 or more")
+        return Within(eps)
+    if same_decision is False:
+        return Equal()
+    return SameDecision(Fraction(0) if same_decision is True else same_decision)
+
+
+def as_domain(on: Domain | str) -> Domain:
+    """A domain, or the one that a text means."""
+    return domain(on) if isinstance(on, str) else on
+
+
+def as_certified(value: Any, network: Any) -> Model:
+    """The model of a certificate's file, its batch axis read the way the certificate did."""
+    model = read(value)
+    if to_primitive(model.network).digest != network.digest and isinstance(
+        value, str | os.PathLike
+    ):
+        kept = read(value, batch="keep")
+        if to_primitive(kept.network).digest == network.digest:
+            return kept
+    return model
+
+
+def certificate_of(verdict: Verdict) -> Certificate | None:
+    """The certificate of a decided claim."""
+    return verdict.certificate if isinstance(verdict, Proved | Refuted) else None

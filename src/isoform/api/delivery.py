@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a conversion to a file with a proof: write, read back, prove, replay, then put in place.
+
+The target of the claim is the network that the written bytes mean. Everything happens in a
+temporary folder beside the destination; nothing appears there before it is complete, and nothing at
+all where our own result is refuted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoform.api.reading import read
+from isoform.certificate.certificate import Certificate, save
+from isoform.certificate.verdict import Proved, Refuted, Verdict
+from isoform.converters.converter import Promise
+from isoform.errors import ContractBroken, FormatError, Refused
+from isoform.forms import form_name
+from isoform.forms.model import Model
+from isoform.network.claim import Claim, Equal, Within
+from isoform.network.domain import hull
+from isoform.network.evaluate import evaluate
+from isoform.network.model import Signature, Tensor
+from isoform.network.network import Network
+from isoform.network.rounding import needs_rounding, rounded, split
+from isoform.plan.reporter import SILENT, Reporter
+from isoform.plan.run import Conversion
+from isoform.plan.sample import sample_floats
+from isoform.verify.prove import prove, prove_best, prove_rounding
+
+REPLAYED = 300
+OPSET = 17
+NO_LIMIT = 1 << 62
+WRITABLE = (".onnx", ".npz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What is written. rounded: how many numbers were rounded; split: whether numbers that do not
+    fit were written as sums."""
+
+    network: Network
+    dtype: str
+    rounded: int = 0
+    split: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A measurement: the largest difference between source and file at `points` random points.
+    largest is None where it could not be measured, and `note` says why."""
+
+    points: int
+    largest: float | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A written file and what is known of it. about_rounding: the claim is about the exact network
+    whose constants the file rounds, not about the values of the file itself."""
+
+    path: Path
+    conversion: Conversion
+    written: Model
+    prepared: Prepared
+    verdict: Verdict | None
+    about_rounding: bool
+    deviation: Deviation
+    certificate: Path | None
+    bytes: int
+
+
+def check_destination(path: str | os.PathLike[str], model: Model) -> Path:
+    """The destination as a path. Refused before any work where it cannot be written."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in (".pt", ".pth"):
+        raise Refused(f"{path}: isoform writes no {suffix} (it would be a pickle); write .onnx, or "
+                      ".npz and load the arrays into a module")
+    if suffix not in WRITABLE:
+        raise Refused(f"{path}: cannot write a file of type {suffix or '(none)'}; isoform writes "
+                      f"{' and '.join(WRITABLE)}")
+    if not path.parent.is_dir():
+        raise Refused(f"the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise Refused(f"{path} is a folder; give a file name")
+    if path.exists() and os.path.exists(model.origin) and os.path.samefile(path, model.origin):
+        raise Refused(f"{path} is the source itself; a proof needs both files, choose another name")
+    return path
+
+
+def source_dtype(model: Model) -> str:
+    """The source's float type: float64 where an input or output is one, else float32."""
+    tensors = (*model.signature.inputs, *model.signature.outputs)
+    return "float64" if any(tensor.dtype == "float64" for tensor in tensors) else "float32"
+
+
+def prepare(network: Network, dtype: str, exact: bool | None) -> Prepared:
+    """The network with constants that a file of this dtype holds. exact None: split where there
+    are step units (a rounded facet leaves slivers in which no small eps is true), else round."""
+    misfits = needs_rounding(network, dtype)
+    if exact is None:
+        exact = not network.continuous
+    if misfits and exact:
+        return Prepared(network=split(network, dtype), dtype=dtype, split=True)
+    return Prepared(network=rounded(network, dtype), dtype=dtype, rounded=misfits)
+
+
+def signature_for(model: Model, network: Network, dtype: str) -> Signature:
+    """The source's names and shapes in the chosen dtype."""
+    def typed(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(
+            replace(t, dtype=dtype) if t.dtype.startswith("float") else t for t in tensors
+        )
+
+    kept = model.signature
+    sizes = (network.dimension, network.output_dimension)
+    if sizes != (model.network.dimension, model.network.output_dimension):
+        kept = Signature.of(network)
+    return replace(kept, inputs=typed(kept.inputs), outputs=typed(kept.outputs))
+
+
+def write_file(made: Conversion, prepared: Prepared, path: Path) -> None:
+    """The file itself: ONNX, or for .npz the native file of the form (exact, nothing rounded)."""
+    if path.suffix.lower() == ".npz":
+        write_form(made.form, path)
+        return
+    from isoform.formats.onnx.write import write_onnx
+
+    bound = made.plan.limit.bytes
+    write_onnx(
+        prepared.network, path, signature=signature_for(made.model, prepared.network,
+                                                        prepared.dtype),
+        opset=max(OPSET, made.model.opset or 0), comment=f"isoform: {made.model.origin}",
+        limit_bytes=NO_LIMIT if bound is None else bound,
+    )
+
+
+def write_form(form: Any, path: Path) -> None:
+    """The native file of a form."""
+    from isoform.formats.npz import write_npz
+
+    write_npz({"form": form_name(type(form))} | form.arrays(), path)
+
+
+def deliver(
+    made: Conversion, path: str | os.PathLike[str], *, exact: bool | None = None,
+    dtype: str | None = None, within: Fraction | None = None, proving: bool = True,
+    timeout: float | None = None, certificate: str | os.PathLike[str] | None = None,
+    seed: int = 0, reporter: Reporter = SILENT,
+) -> Delivery:
+    """Write a conversion to a file and prove the file.
+
+    exact: write what does not fit as sums of floats, so that the file itself is equal (None: only
+    for networks with steps). dtype: float32 or float64 (None: the source's). within: claim this eps
+    instead of the best that can be proved. certificate: where to (None: beside the file).
+    The file is put in place unless the verdict is Refuted, which raises ContractBroken; undecided
+    leaves no certificate.
+    """
+    path = check_destination(path, made.model)
+    native = path.suffix.lower() == ".npz"
+    prepared = (
+        Prepared(network=made.network, dtype="float64") if native
+        else prepare(made.network, dtype or source_dtype(made.model), exact)
+    )
+    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        draft = room / path.name
+        reporter.writing(str(path))
+        write_file(made, prepared, draft)
+        batch = "keep" if made.model.signature.batch is None else "drop"
+        written = read(draft, batch=batch)
+        verdict, about_rounding = None, False
+        if proving:
+            verdict, about_rounding = settle(
+                made, prepared, written, within, timeout, seed, reporter
+            )
+        if isinstance(verdict, Refuted):
+            raise broken(made, verdict)
+        deviation = replay(made.model, written, made, reporter)
+        size = draft.stat().st_size
+        for item in sorted(room.iterdir(), key=lambda item: item.name == path.name):
+            os.replace(item, path.parent / item.name)  # external data first, the model last
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    beside = Path(certificate) if certificate else path.with_name(path.name + ".certificate.json")
+    kept = keep_certificate(verdict, beside)
+    return Delivery(
+        path=path, conversion=made, written=written, prepared=prepared, verdict=verdict,
+        about_rounding=about_rounding, deviation=deviation, certificate=kept, bytes=size,
+    )
+
+
+def settle(
+    made: Conversion, prepared: Prepared, written: Model, within: Fraction | None,
+    timeout: float | None, seed: int, reporter: Reporter,
+) -> tuple[Verdict, bool]:
+    """The verdict on the written file, and whether it is about the network that the file rounds."""
+    source, domain = made.model, made.plan.domain
+    context: dict[str, Any] = {
+        "files": (source.digest, written.digest),
+        "reading": (source.reading, written.reading),
+        "trace": tuple(done.line for done in made.trace),
+        "timeout": timeout, "seed": seed, "report": reporter.proof_progress,
+    }
+    bounded = hull(domain) is not None
+    if within is not None:
+        claim = Claim(Within(within), domain)
+        reporter.proving(str(claim))
+        return prove(source.network, written.network, claim, **context), False
+    if not prepared.rounded and made.plan.promise is not Promise.WITHIN:
+        claim = Claim(Equal(), domain)
+        reporter.proving(str(claim))
+        return prove(source.network, written.network, claim, **context), False
+    if bounded:
+        reporter.proving("equal, or the best eps that can be certified")
+        return prove_best(source.network, written.network, domain, **context), False
+    reporter.proving("equal to the exact network that the file rounds")
+    found = prove_rounding(
+        made.network, written.network, source.network, domain, **context
+    )
+    return found, True
+
+
+def broken(made: Conversion, verdict: Refuted) -> ContractBroken:
+    """Our own result was refuted: the error that names the converters."""
+    names = ", ".join(step.converter.name for step in made.plan.steps) or "lift and write"
+    point = [float(x) for x in verdict.witness.point.fractions()[:8]]
+    return ContractBroken(
+        names, f"the claim '{verdict.claim}' about its result is refuted: output "
+        f"{verdict.witness.output} differs by {float(verdict.witness.difference):.3g} at "
+        f"x = {point}{'...' if verdict.witness.point.size > 8 else ''}; no file was written",
+    )
+
+
+def keep_certificate(verdict: Verdict | None, path: Path) -> Path | None:
+    """Save the certificate of a proof; a certificate of an earlier file under that name goes."""
+    if isinstance(verdict, Proved):
+        certificate: Certificate = verdict.certificate
+        save(certificate, path)
+        return path
+    path.unlink(missing_ok=True)
+    return None
+
+
+def replay(model: Model, written: Model, made: Conversion, reporter: Reporter) -> Deviation:
+    """Source and written file at random points of the domain, as a user would run them."""
+    points = sample_floats(made.plan.domain, REPLAYED, source_dtype(model), seed=1)
+    if len(points) == 0:
+        return Deviation(0, None, "no random point of the domain was found")
+    reporter.replaying(len(points))
+    try:
+        after = outputs(written, points)
+    except FormatError as error:
+        raise ContractBroken("the ONNX writer", f"onnxruntime rejects the file: {error}") from error
+    except Refused as error:
+        return Deviation(0, None, str(error))
+    try:
+        before = outputs(model, points)
+        how = "onnxruntime" if written.origin.endswith(".onnx") else "numpy"
+    except (Refused, FormatError):
+        before = evaluate(model.network, points).astype(np.float64)
+        how = "onnxruntime against numpy"
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(after - before)
+    if not np.all(np.isfinite(gaps)):
+        return Deviation(len(points), None, f"{how} gave infinities or NaN")
+    return Deviation(len(points), float(gaps.max(initial=0.0)), how)
+
+
+def outputs(model: Model, points: np.ndarray) -> np.ndarray:
+    """What a user gets: onnxruntime for an ONNX file, the numpy evaluator for everything else."""
+    if model.digest is not None and model.origin.endswith(".onnx"):
+        from isoform.formats.replay import run_onnx
+
+        return run_onnx(model.origin, points)
+    return evaluate(model.network, points).astype(np.float64)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes side by side, and verdicts in words."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict, Witness
+from isoform.network.size import Size
+from isoform.numerics.enclosure import Enclosure
+from isoform.numerics.exact import Exact
+from isoform.text import columns, count, decimal
+
+SHOWN = 8  # entries of a point that are printed
+
+
+def size_rows(before: tuple[str, Size], after: tuple[str, Size]) -> list[tuple[str, ...]]:
+    """One row a figure: name, before, after, ratio."""
+    old, new = before[1].as_dict(), after[1].as_dict()
+    rows = [("form", before[0], after[0], "")]
+    for name, value in old.items():
+        ratio = f"x {new[name] / value:.3g}" if value else ""
+        rows.append((name, count(value), count(new[name]), ratio))
+    return rows
+
+
+def size_table(before: tuple[str, Size], after: tuple[str, Size]) -> str:
+    """The same as text."""
+    return columns(size_rows(before, after), ("", "before", "after", "ratio"))
+
+
+def verdict_name(verdict: Verdict) -> str:
+    """proved, refuted or undecided."""
+    return type(verdict).__name__.lower()
+
+
+def verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
+    """What a verdict says, row by row."""
+    rows = [("verdict", verdict_name(verdict)), ("claim", str(verdict.claim))]
+    match verdict:
+        case Proved():
+            rows += [("largest difference", interval(verdict.lower, verdict.upper)),
+                     ("grade", verdict.grade)]
+        case Refuted():
+            rows += [("largest difference", interval(verdict.lower, verdict.upper)),
+                     *witness_rows(verdict.witness)]
+        case Undecided():
+            rows += [("largest difference", interval(verdict.lower, verdict.upper)),
+                     ("why", verdict.reason)]
+    return [*rows, ("seconds", f"{verdict.seconds:.2f}")]
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The same as text."""
+    return columns(verdict_rows(verdict), indent=0)
+
+
+def interval(lower: Fraction, upper: Fraction | None) -> str:
+    """Lower and upper value of the largest difference, rounded outward."""
+    if upper is None:
+        return f"at least {decimal(lower, up=False)}, no upper value"
+    if lower == upper:
+        return decimal(lower, up=True)
+    return f"between {decimal(lower, up=False)} and {decimal(upper, up=True)}"
+
+
+def witness_rows(witness: Witness) -> list[tuple[str, str]]:
+    """Where a claim fails, with both outputs."""
+    return [
+        ("at x", vector(witness.point)),
+        ("source", vector(witness.source)),
+        ("target", vector(witness.target)),
+        ("differ", f"output {witness.output}, by {decimal(witness.difference, up=False)}"),
+    ]
+
+
+def vector(value: Exact | Enclosure) -> str:
+    """The first entries of a vector as decimals, six digits each."""
+    middle = value
+    if isinstance(value, Enclosure):
+        middle = (value.low + value.high) * Fraction(1, 2)
+    entries = [decimal(entry, 6) for entry in middle.reshape(-1)[:SHOWN].fractions()]
+    more = f", ... ({middle.size} in all)" if middle.size > SHOWN else ""
+    return f"({', '.join(entries)}{more})"
