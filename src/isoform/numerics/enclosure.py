@@ -137,7 +137,7 @@ def dyadic(point: flint.arb) -> Fraction:
 
 
 def periodic(name: str, low: Fraction, high: Fraction) -> tuple[Fraction, Fraction]:
-    """sine and cosine have slope at most 1: the value at the middle, give or take half the width."""
+    """Sine and cosine have slope at most 1: the middle's value, give or take half the width."""
     middle, half = (low + high) / 2, (high - low) / 2
     a, b = ball(name, middle)
     return max(Fraction(-1), a - half), min(Fraction(1), b + half)

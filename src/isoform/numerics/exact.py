@@ -2,8 +2,8 @@
 """Exact tensors: integers over one positive denominator.
 
 A floating-point array means exactly the numbers that it holds (dyadic rationals), so it turns into
-an `Exact` without loss. Products of matrices go through python-flint's integer matrices; a
-256x256 by 256x784 product takes tens of milliseconds, where arrays of rational objects take seconds.
+an `Exact` without loss. Products of matrices go through python-flint's integer matrices: a 256x256
+by 256x784 product takes tens of milliseconds, where arrays of rational objects take seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import flint
 import numpy as np
+
+from isoform.numerics.nearest import nearest_floats
 
 Scalar = int | Fraction
 Index = Any
@@ -118,7 +120,8 @@ class Exact:
 
     def __mul__(self, other: Any) -> Exact:
         other = Exact.of(other)
-        return Exact(as_array(self.numerator * other.numerator), self.denominator * other.denominator)
+        numerator = as_array(self.numerator * other.numerator)
+        return Exact(numerator, self.denominator * other.denominator)
 
     __rmul__ = __mul__
 
@@ -191,18 +194,7 @@ class Exact:
 
     def to_float(self, dtype: Any = np.float64) -> np.ndarray:
         """The nearest floats, ties to even; values beyond the largest float become infinities."""
-        dtype = np.dtype(dtype)
-        numbers = [nearest_double(n, self.denominator) for n in self.numerator.ravel().tolist()]
-        if dtype == np.float64:
-            return np.array(numbers, dtype=np.float64).reshape(self.shape)
-        # Rounding to double and then to the narrower type may round twice, so ties are redone exactly.
-        with np.errstate(over="ignore"):
-            narrow = np.array(numbers, dtype=np.float64).astype(dtype)
-        flat = narrow.ravel()
-        for i, n in enumerate(self.numerator.ravel().tolist()):
-            flat[i] = mend_double_rounding(Fraction(n, self.denominator), flat[i], dtype) \
-                if suspect_tie(numbers[i], dtype) else flat[i]
-        return flat.reshape(self.shape)
+        return nearest_floats(self.numerator, self.denominator, dtype)
 
     def is_representable(self, dtype: Any) -> bool:
         """Whether every entry is exactly a finite float of `dtype`."""
@@ -318,50 +310,3 @@ def concatenate(parts: Sequence[Exact], axis: int = 0) -> Exact:
         for part in parts
     ]
     return Exact(np.concatenate(scaled, axis=axis), common)
-
-
-def nearest_double(numerator: int, denominator: int) -> float:
-    """The nearest double of a quotient (Python divides integers correctly rounded)."""
-    try:
-        return numerator / denominator
-    except OverflowError:
-        return math.inf if numerator > 0 else -math.inf
-
-
-def suspect_tie(value: float, dtype: np.dtype) -> bool:
-    """Whether rounding this double on to `dtype` may differ from rounding the exact number."""
-    if not math.isfinite(value) or value == 0:
-        return False
-    with np.errstate(over="ignore", under="ignore"):
-        near = float(np.dtype(dtype).type(value))
-    if near == value:
-        return False  # a double at a narrow float: the exact number is within half an ulp of it
-    if not math.isfinite(near):
-        return True
-    step = np.nextafter(dtype.type(near), dtype.type(math.copysign(math.inf, value - near)))
-    return value == (near + float(step)) / 2
-
-
-def mend_double_rounding(value: Fraction, rounded: Any, dtype: np.dtype) -> Any:
-    """The float of `dtype` nearest to `value`, given one of its neighbours."""
-    kind = dtype.type
-    candidates = {
-        float(kind(rounded)),
-        float(np.nextafter(rounded, kind(-math.inf))),
-        float(np.nextafter(rounded, kind(math.inf))),
-    }
-    finite = [c for c in candidates if math.isfinite(c)]
-    best = min(abs(Fraction(c) - value) for c in finite)
-    nearest = [c for c in finite if abs(Fraction(c) - value) == best]
-    if len(nearest) == 1:
-        info = np.finfo(dtype)
-        limit = Fraction(float(info.max)) * (1 + Fraction(float(info.eps)) / 4)
-        return rounded if abs(value) >= limit else kind(nearest[0])
-    even = [c for c in nearest if float_mantissa_even(kind(c))]
-    return kind(even[0])
-
-
-def float_mantissa_even(value: Any) -> bool:
-    """Whether the last bit of a float's significand is zero."""
-    unsigned = {2: np.uint16, 4: np.uint32, 8: np.uint64}[value.dtype.itemsize]
-    return int(value.view(unsigned)) % 2 == 0

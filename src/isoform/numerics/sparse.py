@@ -55,7 +55,10 @@ class ExactSparse:
         keep = data != 0
         if not keep.all():
             place, data = place[keep], data[keep]
-        counts = np.bincount(place // shape[1], minlength=shape[0]) if len(place) else [0] * shape[0]
+        if len(place):
+            counts = np.bincount(place // shape[1], minlength=shape[0])
+        else:
+            counts = np.zeros(shape[0], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         columns = place % shape[1] if len(place) else np.zeros(0, dtype=np.int64)
         return ExactSparse(shape, starts, columns, data, denominator)
