@@ -25,12 +25,14 @@ from isoform.network.network import Builder, Network
 from isoform.network.operators import Concat, LeakyRelu, MaxPool, Relu, Select
 from isoform.numerics.exact import Exact
 
+OPTIONS = layered_to_feed_forward.ChainOptions()
+
 
 def chain_of(network: Network, on: Domain) -> FeedForward:
     converter = layered_to_feed_forward.CONVERTER
     domain = bound_to(on, network.dimension)
-    size = converter.predict(Layered(network), domain, None).size  # type: ignore[union-attr]
-    form = converter.rewrite(Layered(network), domain, None).form
+    size = converter.predict(Layered(network), domain, OPTIONS).size  # type: ignore[union-attr]
+    form = converter.rewrite(Layered(network), domain, OPTIONS).form
     too_large = {k: v for k, v in form.size.as_dict().items() if v > size.as_dict()[k]}
     assert not too_large
     return form
@@ -103,6 +105,15 @@ def test_a_residual_stream_is_carried_by_itself() -> None:
     assert chain_of(residual(), Everywhere()).widths == (3, 10, 10, 3)
 
 
+def test_two_sided_carries_hold_everywhere() -> None:
+    options = layered_to_feed_forward.ChainOptions(two_sided=True)
+    converter = layered_to_feed_forward.CONVERTER
+    made = converter.rewrite(Layered(skip_net()), bound_to(Box(-3, 2), 1), options)
+    assert not differ(skip_net(), made.form.lower(), [-100])
+    shifted = converter.rewrite(Layered(skip_net()), bound_to(Box(-3, 2), 1), OPTIONS)
+    assert any("shifted by up to 3" in note for note in shifted.notes)
+
+
 def test_leaky_relu_costs_two_units() -> None:
     form = FeedForward(dense_chain((3, 4, 2), 1), (LeakyRelu(0.125),))
     assert chain_of(form.lower(), Everywhere()).widths == (3, 8, 2)
@@ -131,7 +142,7 @@ def test_unread_and_constant_units_are_not_made() -> None:
 
 def test_refusals_name_every_obstacle() -> None:
     form = Layered(multiplicative())
-    refusal = layered_to_feed_forward.CONVERTER.requires(form, Everywhere(2), None)
+    refusal = layered_to_feed_forward.CONVERTER.requires(form, Everywhere(2), OPTIONS)
     assert refusal is not None
     assert all(name in refusal.reason for name in ("sigmoid", "Step", "Product"))
     assert refusal.remedy

@@ -62,7 +62,7 @@ def rewrite(form: Layered, on: Domain, options: CollapseOptions) -> Rewritten:
     before, after = form.size, result.size
     gone = nodes_left(form.network) - nodes_left(result.network)
     notes = [f"{gone} affine nodes vanished, {before.parameters:,} parameters became "
-             f"{after.parameters:,}"]
+             f"{after.parameters:,}"] if gone else ["there is nothing to collapse"]
     return Rewritten(result, (*notes, *left))
 
 

@@ -24,14 +24,16 @@ linear units" (2018), appendix D (identity by two ReLUs).
 
 from __future__ import annotations
 
-from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
+from dataclasses import dataclass
+
+from isoform.converters.converter import Converter, Promise, Refusal, Rewritten
 from isoform.forms.feed_forward import FeedForward
 from isoform.forms.layered import Layered
 from isoform.network.domain import Domain, hull
 from isoform.network.operators import Relu
 from isoform.network.pieces import CarryPlan, carry_plan, obstacles, pieces_of
 from isoform.network.primitive import to_primitive
-from isoform.network.relu_layers import predicted_size, relu_layers
+from isoform.network.relu_layers import largest_shift, predicted_size, relu_layers
 from isoform.network.size import AtMost, Prediction
 
 REMEDIES = {
@@ -42,7 +44,15 @@ REMEDIES = {
 OPAQUE_REMEDY = "keep the activation (--option activation=keep) or approximate within eps"
 
 
-def requires(form: Layered, on: Domain, options: NoOptions) -> Refusal | None:
+@dataclass(frozen=True, slots=True)
+class ChainOptions:
+    """two_sided: carry affine values by relu(z) - relu(-z) only (case 4): wider, but equal
+    everywhere and without large shifts that cost accuracy when weights are rounded."""
+
+    two_sided: bool = False
+
+
+def requires(form: Layered, on: Domain, options: ChainOptions) -> Refusal | None:
     """Only affine maps and ReLUs."""
     names = obstacles(to_primitive(form.network))
     if not names:
@@ -51,27 +61,30 @@ def requires(form: Layered, on: Domain, options: NoOptions) -> Refusal | None:
     return Refusal(f"no ReLU chain equals a network with {', '.join(names)}", "; ".join(remedies))
 
 
-def planned(form: Layered, on: Domain) -> CarryPlan:
+def planned(form: Layered, on: Domain, options: ChainOptions) -> CarryPlan:
     """Levels, and what each layer carries."""
-    box = hull(on)
+    box = None if options.two_sided else hull(on)
     bounds = None if box is None else (box.low, box.high)
     return carry_plan(pieces_of(to_primitive(form.network)), bounds)
 
 
-def predict(form: Layered, on: Domain, options: NoOptions) -> Prediction:
+def predict(form: Layered, on: Domain, options: ChainOptions) -> Prediction:
     """Units of each level and of what is carried; weights from the structure of the maps."""
-    return AtMost(predicted_size(planned(form, on)))
+    return AtMost(predicted_size(planned(form, on, options)))
 
 
-def rewrite(form: Layered, on: Domain, options: NoOptions) -> Rewritten:
+def rewrite(form: Layered, on: Domain, options: ChainOptions) -> Rewritten:
     """Multiply out the affine pieces between the ReLUs, carrying what is read later."""
-    plan = planned(form, on)
+    plan = planned(form, on, options)
     layers = relu_layers(plan)
     result = FeedForward(tuple(layers), (Relu(),) * (len(layers) - 1))
     carried = sum(plan.costs[value] for values in plan.carried.values() for value in values)
     planned_units = sum(plan.width(t) for t in plan.units)
     saved = planned_units - sum(result.widths[1:-1])
     notes = [f"{carried} units carry values past a layer"] if carried else []
+    shift = largest_shift(plan)
+    if shift:
+        notes.append(f"carried values are shifted by up to {float(shift):.3g}; two_sided avoids it")
     if saved:
         notes.append(f"{saved} units were equal to others, constant, or never read")
     return Rewritten(result, tuple(notes))
@@ -87,4 +100,5 @@ CONVERTER = Converter(
     predict=predict,
     requires=requires,
     rewrite=rewrite,
+    options=ChainOptions,
 )

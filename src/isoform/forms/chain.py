@@ -15,6 +15,7 @@ from isoform.network.linear_map import Constant, Conv, Csr, Dense, Gather, Linea
 from isoform.network.network import Network, Node
 from isoform.network.operators import (
     Abs,
+    BatchNormalization,
     Clip,
     Concat,
     Gelu,
@@ -22,10 +23,14 @@ from isoform.network.operators import (
     HardSwish,
     LeakyRelu,
     Linear,
+    Maximum,
+    MaxPool,
+    Minimum,
     Opaque,
     Operator,
     Power,
     PRelu,
+    ReduceMax,
     Relu,
     Select,
     Step,
@@ -37,6 +42,7 @@ Layer = tuple[LinearMap, Constant | None]
 ELEMENTWISE = (
     Relu, LeakyRelu, PRelu, Clip, HardSigmoid, HardSwish, Abs, Gelu, Step, Power, Opaque,
 )
+PIECEWISE_LINEAR = (Maximum, Minimum, MaxPool, ReduceMax, PRelu)
 COLLAPSE = "collapse it first: --by collapse_linear"
 
 
@@ -105,19 +111,23 @@ def straight_line(
 def check_link(value: int, node: Node, also: tuple[type, ...]) -> None:
     """Whether one node can be a link of a chain."""
     name = type(node.operator).__name__
-    if len(set(node.operands)) > 1:
+    if isinstance(node.operator, Linear | Concat) and len(set(node.operands)) > 1:
         raise NotInClass(
             f"not a chain: value {value} ({name}) joins {len(set(node.operands))} branches; "
             "--by layered_to_feed_forward carries them along"
         )
-    if len(node.operands) > 1:
+    if isinstance(node.operator, Linear | Concat) and len(node.operands) > 1:
         raise NotInClass(f"not a chain as written: value {value} ({name}) uses one operand "
                          f"{len(node.operands)} times; {COLLAPSE}")
     if isinstance(node.operator, (Linear, Select, Concat, *also)):
         return
+    if isinstance(node.operator, BatchNormalization):
+        raise NotInClass(f"not a chain as written: value {value} is a {name}; {COLLAPSE}")
     if not is_activation(node.operator):
+        hint = "; --by layered_to_feed_forward rewrites it" \
+            if isinstance(node.operator, PIECEWISE_LINEAR) else ""
         raise NotInClass(f"value {value} is a {name}, which is neither an affine map nor an "
-                         "elementwise activation; --by layered_to_feed_forward may rewrite it")
+                         f"elementwise activation{hint}")
 
 
 def joined(pending: Layer, operator: Linear, value: int) -> Layer:

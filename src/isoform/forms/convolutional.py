@@ -185,27 +185,35 @@ def check_layer(i: int, operator: Operator, shape: Shape, result: Shape) -> None
 
 
 def chain_layers(network: Network) -> list[tuple[Operator, Shape]]:
-    """The links of a chain with the shapes of their results, reshapes absorbed."""
+    """The links of a chain with the shapes of their results, reshapes absorbed.
+
+    A reshape between two links is only a change of view: an activation takes the shape of the link
+    before it.
+    """
     layers: list[tuple[Operator, Shape]] = []
     pending: tuple[Layer, Shape] | None = None
     shape = network.inputs[0]
     for value, node in straight_line(network, also=(MaxPool, BatchNormalization, PRelu)):
+        size = math.prod(pending[1] if pending else shape)
+        layer = (identity_map(size), None) if pending is None else pending[0]
         match node.operator:
             case Concat():
                 pass
             case Select(indices):
-                layer = (identity_map(math.prod(shape)), None) if pending is None else pending[0]
                 moved = selected(layer, indices)
                 if pending is not None or moved is not layer:
                     pending = (moved, node.shape)
+                elif not layers:
+                    shape = node.shape
             case Linear() as operator:
-                layer = (identity_map(math.prod(shape)), None) if pending is None else pending[0]
                 pending = (joined(layer, operator, value), node.shape)
             case operator:
                 layers += closed(pending)
+                shape = layers[-1][1] if layers else shape
                 pending = None
-                layers.append((operator, node.shape))
-        shape = node.shape
+                keeps = is_activation(operator) and not isinstance(operator, PRelu)
+                shape = shape if keeps else node.shape
+                layers.append((operator, shape))
     return layers + closed(pending)
 
 

@@ -106,8 +106,9 @@ class LinearGraph:
 
 
 def nodes_left(network: Network) -> int:
-    """Number of affine nodes."""
-    return sum(isinstance(node.operator, Linear | BatchNormalization) for node in network.nodes)
+    """Number of affine nodes, selections and concatenations included."""
+    kinds = (Linear, BatchNormalization, Select, Concat)
+    return sum(isinstance(node.operator, kinds) for node in network.nodes)
 
 
 def from_network(network: Network) -> LinearGraph:

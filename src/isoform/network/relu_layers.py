@@ -8,6 +8,7 @@ relu(z - lo) + lo; z <= hi by hi - relu(hi - z); any other by relu(z) - relu(-z)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -113,20 +114,30 @@ class Carry:
         return AffineRows(matrix, self.signs.times(units.bias) + self.shift)
 
 
+def shifts_of(known: Range) -> list[int]:
+    """What each row of a carried value is shifted by (multiples of 2^-FIXED): 0 where z >= 0 is
+    known, or no bound is."""
+    low = np.where(known.has_low, known.low, 0).tolist()
+    high = np.where(~known.has_low & known.has_high, known.high, 0).tolist()
+    return [short_below(a) if known.has_low[i] else -short_below(-b)
+            for i, (a, b) in enumerate(zip(low, high, strict=True))]
+
+
+def largest_shift(plan: CarryPlan) -> Fraction:
+    """The largest absolute shift in a chain."""
+    carried = {value for values in plan.carried.values() for value in values}
+    shifts = (abs(shift) for value in carried for shift in shifts_of(plan.ranges[value]))
+    return Fraction(max(shifts, default=0), 1 << FIXED)
+
+
 def carry_rows(value: AffineRows, known: Range) -> Carry:
     """The units that carry a value with a known range."""
     has_low, has_high = known.has_low, known.has_high
-    low, high = known.low, known.high
     n = value.rows
     down = np.flatnonzero(~has_low & has_high)  # hi - z
     up = np.flatnonzero(has_low | ~has_high)  # z - lo, or z itself
     both = np.flatnonzero(~has_low & ~has_high)  # and -z
-    shift = [0] * n
-    for i in np.flatnonzero(has_low).tolist():
-        shift[i] = short_below(low[i])
-    for i in down.tolist():
-        shift[i] = -short_below(-high[i])
-    shifts = Exact(integers(shift, (n,)), 1 << FIXED)
+    shifts = Exact(integers(shifts_of(known), (n,)), 1 << FIXED)
     shifted = AffineRows(value.matrix, value.bias - shifts)
     rows = stacked([shifted.take(up), -shifted.take(down), -value.take(both)])
     order = np.concatenate([up, down, both])
