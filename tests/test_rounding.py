@@ -15,7 +15,7 @@ from isoform.errors import Refused
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Conv, Csr, Dense, Gather
 from isoform.network.network import Builder, Network
-from isoform.network.operators import Clip, LeakyRelu, Linear, PRelu, Relu, Scan
+from isoform.network.operators import BatchNormalization, Clip, LeakyRelu, Linear, PRelu, Relu, Scan
 from isoform.network.rounding import needs_rounding, rounded, split
 from isoform.network.size import measure
 from isoform.numerics.exact import Exact
@@ -112,6 +112,24 @@ def test_numbers_inside_operators_are_rounded() -> None:
     assert leaky == LeakyRelu(float(np.float32(0.1)))
     assert clip == Clip(None, float(np.float32(0.3)))
     assert prelu.slope.dtype == np.float32  # type: ignore[union-attr]
+
+
+def test_surface_constants_are_lowered_before_they_are_split() -> None:
+    rng = np.random.default_rng(0)
+    b = Builder((4, 3))
+    norm = BatchNormalization(
+        scale=rng.normal(size=4).astype(np.float32), shift=rng.normal(size=4).astype(np.float32),
+        mean=rng.normal(size=4).astype(np.float32), variance=np.ones(4, np.float32), epsilon=1e-5,
+    )
+    value = b.add(norm, (0,), (4, 3))
+    network = b.build(b.add(LeakyRelu(0.1), (value,), (4, 3)))
+    assert needs_rounding(network, np.float32) == 2
+    parts = split(network, np.float64)
+    assert parts.is_primitive and needs_rounding(parts, np.float64) == 0
+    point = Exact.of(rng.integers(-5, 6, 12))
+    assert evaluate_exact(parts, point) == evaluate_exact(network, point)
+    fitting = rounded(network, np.float32)
+    assert split(fitting, np.float32) == fitting
 
 
 def test_overflow_names_the_constant() -> None:

@@ -28,21 +28,22 @@ def runtime_version() -> str:
 def run_onnx(path: str | os.PathLike[str], x: np.ndarray) -> np.ndarray:
     """The outputs of an ONNX file, computed by onnxruntime without graph optimisations.
 
-    x: (batch, n), the entries of all the file's inputs in order, row-major; a symbolic or fixed
-    leading axis of the file counts as batch where the widths fit that way, otherwise the file runs
-    once a row. Returns (batch, m) float64, all outputs in order, flat. FormatError where
-    onnxruntime does not take the file, Refused where n does not fit it or a kernel is missing.
+    x: (batch, n), the entries of all the file's inputs in order, row-major. Where n is the size of
+    the inputs with all their axes, the file runs once a row; where it is that without the leading
+    axis, this counts as batch, be it symbolic or fixed (a file whose inside knows batches of one
+    only runs row by row). Returns (batch, m) float64, all outputs in order, flat. FormatError
+    where onnxruntime does not take the file, Refused where n does not fit or a kernel is missing.
     """
     session = opened(path)
     points = np.asarray(x)
     if points.ndim != 2:
         raise Refused(f"replay takes points as rows, an array (batch, n), not {points.shape}")
     shapes = [given.shape for given in session.get_inputs()]
+    if None not in map(size_of, shapes) and total(shapes) == points.shape[1]:
+        return run_each(session, points)
     per_row = [size_of(shape[1:]) for shape in shapes]
     if None not in per_row and sum(size or 0 for size in per_row) == points.shape[1]:
         return run_blocks(session, points, rows_at_once(shapes))
-    if sum(size_of(shape) or 0 for shape in shapes) == points.shape[1]:
-        return np.concatenate([run_whole(session, point) for point in points])
     described = ", ".join(f"{given.name} {given.shape}" for given in session.get_inputs())
     raise Refused(f"the file takes {described}; the points have {points.shape[1]} entries")
 
@@ -75,6 +76,10 @@ def size_of(shape: list[Any]) -> int | None:
     return math.prod(shape)
 
 
+def total(shapes: list[list[Any]]) -> int:
+    return sum(size_of(shape) or 0 for shape in shapes)
+
+
 def rows_at_once(shapes: list[list[Any]]) -> int | None:
     """The fixed batch of a file, None where it is symbolic."""
     leads = [shape[0] for shape in shapes if shape and isinstance(shape[0], int)]
@@ -84,7 +89,12 @@ def rows_at_once(shapes: list[list[Any]]) -> int | None:
 def run_blocks(session: Any, points: np.ndarray, rows: int | None) -> np.ndarray:
     """Blocks of `rows` points (None: all at once); the last one is filled with its last row."""
     count = len(points)
-    rows = max(count, 1) if rows is None else rows
+    if rows is None and count > 1:
+        try:
+            return run_batch(session, points)
+        except (FormatError, Refused):
+            rows = 1  # a reshape to one row, say; a real failure shows itself again
+    rows = rows or 1
     results = []
     for start in range(0, count, rows):
         block = points[start : start + rows]
@@ -101,7 +111,7 @@ def run_batch(session: Any, points: np.ndarray) -> np.ndarray:
         part = points[:, start : start + size]
         feed[given.name] = typed(part.reshape(len(points), *given.shape[1:]), given)
         start += size
-    outputs = session.run(None, feed)
+    outputs = computed(session, feed)
     return np.concatenate([flat_rows(y, len(points)) for y in outputs], axis=1)
 
 
@@ -113,6 +123,13 @@ def flat_rows(y: np.ndarray, rows: int) -> np.ndarray:
     return y.reshape(rows, -1).astype(np.float64)
 
 
+def run_each(session: Any, points: np.ndarray) -> np.ndarray:
+    """One run a point, all axes being part of the function."""
+    if not len(points):
+        return run_whole(session, np.zeros(points.shape[1]))[:0]
+    return np.concatenate([run_whole(session, point) for point in points])
+
+
 def run_whole(session: Any, point: np.ndarray) -> np.ndarray:
     """One run in which no axis is a batch; a row with all outputs."""
     feed, start = {}, 0
@@ -120,8 +137,15 @@ def run_whole(session: Any, point: np.ndarray) -> np.ndarray:
         size = math.prod(given.shape)
         feed[given.name] = typed(point[start : start + size].reshape(given.shape), given)
         start += size
-    outputs = [np.asarray(y, dtype=np.float64).ravel() for y in session.run(None, feed)]
+    outputs = [np.asarray(y, dtype=np.float64).ravel() for y in computed(session, feed)]
     return np.concatenate(outputs)[None, :]
+
+
+def computed(session: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    try:
+        return session.run(None, feed)
+    except Exception as error:  # onnxruntime's errors have no common root
+        raise FormatError(f"onnxruntime fails on the file: {error}") from error
 
 
 def typed(array: np.ndarray, given: Any) -> np.ndarray:
