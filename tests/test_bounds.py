@@ -22,11 +22,13 @@ from isoform.bounds import linear_program as programme_room
 from isoform.bounds.interval import Bounds, outward
 from isoform.bounds.matrices import flat_primitive, float_matrix
 from isoform.errors import DomainError, Refused
+from isoform.formats.onnx.read import read_onnx
 from isoform.network.domain import Box, Polytope, contains
 from isoform.network.evaluate import EXACT, run_all
 from isoform.network.linear_map import Conv, Csr, Dense, Gather
 from isoform.network.network import Builder, Network
 from isoform.network.operators import Concat, Opaque, Product, Relu, Scan, Select, Step
+from isoform.network.primitive import to_primitive
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact, concatenate, exact_fractions
 from isoform.numerics.sparse import ExactSparse
@@ -332,10 +334,7 @@ def test_known_bounds_are_used() -> None:
 
 
 def test_a_real_network_is_bounded_by_its_samples(models: Path) -> None:
-    onnx = pytest.importorskip("isoform.formats.onnx.read")
-    loaded = onnx.read(models / "acasxu" / "ACASXU_run2a_1_1_batch_2000.onnx")
-    from isoform.network.primitive import to_primitive
-
+    loaded = read_onnx(models / "acasxu" / "ACASXU_run2a_1_1_batch_2000.onnx")
     network = to_primitive(loaded.network)
     low = ["0.6", "-0.5", "-0.5", "0.45", "-0.5"]
     box = Box(low, ["0.679857769", "0.5", "0.5", "0.5", "-0.45"])

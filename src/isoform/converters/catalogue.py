@@ -11,6 +11,7 @@ from isoform.converters import (
     layered_to_affine,
     layered_to_feed_forward,
     merge_units,
+    specialise_to_domain,
 )
 from isoform.converters.converter import Converter
 
@@ -22,4 +23,5 @@ CATALOGUE: tuple[Converter, ...] = (
     layered_to_feed_forward.CONVERTER,
     convolutional_to_feed_forward.CONVERTER,
     feed_forward_to_convolutional.CONVERTER,
+    specialise_to_domain.CONVERTER,
 )

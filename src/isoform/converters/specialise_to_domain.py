@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ReLU network equals, on a bounded domain, the network without what the domain never uses.
+
+    z <= 0 on D:  relu(z) = 0            z >= 0 on D:  relu(z) = z            z = c:  relu(c)
+
+Case 1 (fixed inputs, low = high): their columns fold into the first bias; the number of inputs
+stays. Case 2 (dead units): dropped. Case 3 (constant units): folded into the next bias. Case 4
+(units that nothing reads): dropped. Case 5 (always-on units S of a layer, n inputs): the next layer
+receives U_S (W_S h + b_S), which is linear; a smaller number r < |S| of *carriers* that always fire
+brings the same:
+  a. r units of S from which all rows of W_S follow with dyadic coefficients;
+  b. the r entries h_j that S reads: relu(h_j - lo_j), lo_j = 0 in deeper layers;
+  c. the r rows that arrive at the next layer: relu(U_S W_S h - lo).
+The smallest r wins, in this order at a tie, if no more numbers are stored than before.
+Case 6 (S is the whole layer): the layer disappears, again if no more numbers are stored.
+Repeated until nothing changes. Equal on the domain only; outside nothing is said.
+
+Reference: Serra, Kumar and Ramalingam, "Lossless compression of deep neural networks" (2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from isoform.bounds.stable import DEAD, EFFORTS, ON, Stability, stable_units
+from isoform.converters.converter import Converter, Promise, Refusal, Rewritten
+from isoform.forms.feed_forward import FeedForward, activation_name
+from isoform.network.affine_rows import AffineRows, as_bias, as_map
+from isoform.network.carriers import beside, candidates, columns_at, composed, stored
+from isoform.network.domain import Box, Domain, Polytope, hull
+from isoform.network.linear_map import Csr, exact
+from isoform.network.operators import Relu
+from isoform.network.size import AtMost, Prediction
+from isoform.numerics.enclosure import Enclosure
+from isoform.numerics.exact import Exact, concatenate
+from isoform.numerics.sparse import ExactSparse, stack
+
+ROUNDS = 8  # more have not been seen to change anything
+CARRIER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialiseOptions:
+    """effort: "interval", "backward" or "programme" (which also uses zonotopes and linear
+    programmes; the certificate cannot re-derive those, so a proof may fail where they decide).
+    absorb: also replace units that always fire (the weights become products, which a float file
+    rounds); without it every kept weight stays as it was."""
+
+    effort: str = "backward"
+    absorb: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One affine map of the chain: its rows, and for hidden layers the number of the layer in the
+    source and of each unit there (CARRIER for new ones)."""
+
+    rows: AffineRows
+    number: int
+    units: np.ndarray
+
+    def only(self, kept: np.ndarray) -> Layer:
+        return Layer(self.rows.take(kept), self.number, self.units[kept])
+
+
+def bounded(on: Domain) -> Box | Polytope | None:
+    """The box or polytope in which bounds are taken: a polytope itself, else the hull."""
+    return on if isinstance(on, Polytope) else hull(on)
+
+
+def requires(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Refusal | None:
+    if hull(on) is None:
+        return Refusal("the domain has no bounds, so every unit may fire on it",
+                       "give a bounded one, as in --on box:-1,1")
+    for i, operator in enumerate(form.activations):
+        if not isinstance(operator, Relu):
+            return Refusal(f"hidden layer {i + 1} is {activation_name(operator)}, not ReLU",
+                           "--to feed-forward rewrites piecewise linear activations first")
+    if options.effort not in EFFORTS:
+        return Refusal(f"effort {options.effort!r} is unknown", f"use {', '.join(EFFORTS)}")
+    return None
+
+
+def predict(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Prediction:
+    """No layer gains a unit; biases may appear where there were none, and what is left of
+    compressed rows may be stored dense where at least half of it is there."""
+    weights = sum(
+        min(part.outputs * part.inputs, 2 * part.parameters) if isinstance(part, Csr)
+        else part.parameters
+        for part, _ in form.layers
+    )
+    biases = sum(part.outputs for part, _ in form.layers)
+    return AtMost(replace(
+        form.size, parameters=weights + biases, nonzeros=weights + biases, flops=2 * weights,
+        bytes=8 * (weights + biases),
+    ))
+
+
+def rewrite(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Rewritten:
+    """All cases, until nothing changes."""
+    domain = bounded(on)
+    assert domain is not None  # `requires`
+    box = domain.box if isinstance(domain, Polytope) else domain
+    layers = [
+        Layer(
+            AffineRows(part.sparse(), Exact.zeros(part.outputs) if bias is None else exact(bias)),
+            i + 1, np.arange(part.outputs),
+        )
+        for i, (part, bias) in enumerate(form.layers)
+    ]
+    layers, notes = fixed_inputs(layers, box)
+    lines: dict[tuple[int, int], str] = {}
+    for _ in range(ROUNDS):
+        before = layers
+        network = chain_of(layers).lower()
+        found = stable_units(network, domain, effort=options.effort)
+        lines = decisions(layers, found) | lines
+        layers = one_round(layers, found, box, options)
+        if same(before, layers):
+            break
+    result = chain_of(layers)
+    units = sum(form.widths[1:-1]), sum(result.widths[1:-1])
+    dead = sum(": dead" in line for line in lines.values())
+    carriers = sum(int((layer.units == CARRIER).sum()) for layer in layers[:-1])
+    summary = (f"{units[0]:,} units became {units[1]:,}: {dead:,} never fire on the domain, "
+               f"{carriers:,} of the rest are new carriers of units that always fire")
+    return Rewritten(result, (summary, *notes, *(lines[key] for key in sorted(lines))))
+
+
+def same(first: list[Layer], second: list[Layer]) -> bool:
+    """Whether a round changed nothing: every change makes the chain or a layer smaller."""
+    sizes = [[(layer.rows.rows, layer.rows.matrix.nonzeros) for layer in chain]
+             for chain in (first, second)]
+    return sizes[0] == sizes[1]
+
+
+def chain_of(layers: list[Layer]) -> FeedForward:
+    """The form, constants as short as they are."""
+    made = tuple((as_map(layer.rows.matrix), as_bias(layer.rows.bias)) for layer in layers)
+    return FeedForward(made, (Relu(),) * (len(layers) - 1))
+
+
+def decisions(layers: list[Layer], found: list[Stability]) -> dict[tuple[int, int], str]:
+    """One line a unit of the source that is stable, by layer and unit."""
+    lines = {}
+    for layer, stability in zip(layers, found, strict=False):
+        for i in np.flatnonzero(stability.state).tolist():
+            if layer.units[i] == CARRIER:
+                continue
+            dead = stability.state[i] == DEAD
+            what = "dead" if dead else "always on"
+            end = stability.high[i] if dead else stability.low[i]
+            side = "upper" if dead else "lower"
+            lines[layer.number, int(layer.units[i])] = (
+                f"unit {layer.units[i]} of hidden layer {layer.number}: {what}, by "
+                f"{stability.method[i]}, {side} value {end:.6g}"
+            )
+    return lines
+
+
+# --- case 1 -----------------------------------------------------------------------------------
+
+
+def fixed_inputs(layers: list[Layer], box: Box) -> tuple[list[Layer], list[str]]:
+    """Columns of inputs with low = high go into the first bias."""
+    fixed = (box.high - box.low).sign() == 0
+    rows = layers[0].rows
+    if not (fixed[rows.matrix.columns]).any():
+        return layers, []
+    masked = Exact(np.where(fixed, box.low.numerator, 0), box.low.denominator)
+    bias = (rows.bias + rows.matrix.times(masked)).reduced()
+    matrix = columns_where(rows.matrix, ~fixed)
+    first = replace(layers[0], rows=AffineRows(matrix, bias))
+    count = int(fixed.sum())
+    plural = "s" if count > 1 else ""
+    return [first, *layers[1:]], [f"{count} fixed input{plural} went into the first bias"]
+
+
+def columns_where(matrix: ExactSparse, kept: np.ndarray) -> ExactSparse:
+    """The same matrix with zeros in the other columns."""
+    hold = kept[matrix.columns]
+    return ExactSparse.of_triplets(
+        matrix.shape, matrix.row_numbers()[hold], matrix.columns[hold], matrix.data[hold],
+        matrix.denominator,
+    )
+
+
+# --- one round ----------------------------------------------------------------------------------
+
+
+def one_round(
+    layers: list[Layer], found: list[Stability], box: Box, options: SpecialiseOptions
+) -> list[Layer]:
+    """Cases 2 to 6 in every hidden layer, the last one first."""
+    layers = list(layers)
+    for i in range(len(found) - 1, -1, -1):
+        layers[i], layers[i + 1], state = drop(layers[i], layers[i + 1], found[i])
+        if options.absorb:
+            read = fired(found[i - 1]) if i else Enclosure(box.low, box.high)
+            layers[i : i + 2] = absorb(layers[i], layers[i + 1], state, read)
+    return without_empty(layers)
+
+
+def fired(found: Stability) -> Enclosure | None:
+    """What a hidden layer gives to the next; its least value is taken as zero, a short number."""
+    if not np.isfinite(found.high).all():
+        return None
+    return Enclosure(Exact.zeros(len(found.high)), Exact.of(np.maximum(found.high, 0)))
+
+
+def drop(layer: Layer, after: Layer, found: Stability) -> tuple[Layer, Layer, np.ndarray]:
+    """Cases 2 to 4; also the states of the units that stay."""
+    rows, following = layer.rows, after.rows
+    used = np.zeros(rows.rows, dtype=bool)
+    used[following.matrix.columns] = True
+    dead = found.state == DEAD
+    constant = np.diff(rows.matrix.starts) == 0
+    bias = following.bias
+    if (constant & used).any():
+        values = rows.bias.relu()
+        masked = Exact(np.where(constant, values.numerator, 0), values.denominator)
+        bias = (bias + following.matrix.times(masked)).reduced()
+    kept = np.flatnonzero(used & ~dead & ~constant)
+    shorter = AffineRows(columns_at(following.matrix, kept), bias)
+    return layer.only(kept), replace(after, rows=shorter), found.state[kept]
+
+
+def without_empty(layers: list[Layer]) -> list[Layer]:
+    """A hidden layer without units leaves a constant: everything before it goes."""
+    empty = [i for i, layer in enumerate(layers[:-1]) if layer.rows.rows == 0]
+    if not empty:
+        return layers
+    after = layers[empty[-1] + 1]
+    nothing = ExactSparse.zeros((after.rows.rows, layers[0].rows.matrix.shape[1]))
+    constant = replace(after, rows=AffineRows(nothing, after.rows.bias))
+    return [constant, *layers[empty[-1] + 2 :]]
+
+# --- cases 5 and 6 --------------------------------------------------------------------------------
+
+
+def absorb(
+    layer: Layer, after: Layer, state: np.ndarray, before: Enclosure | None
+) -> list[Layer]:
+    """The two layers, with fewer units for those that always fire; one layer where all do.
+
+    before: enclosure of what the layer reads, None where it has no bound.
+    """
+    on = np.flatnonzero(state == ON)
+    if len(on) == 0 or before is None:
+        return [layer, after]
+    if len(on) == layer.rows.rows:
+        joined = composed(layer.rows, after.rows)
+        if no_larger([joined], [layer.rows, after.rows]):
+            return [replace(after, rows=joined)]
+    rest = np.flatnonzero(state != ON)
+    outer = columns_at(after.rows.matrix, on)
+    best, count = [layer, after], len(on)
+    for carriers in candidates(layer.rows.take(on), outer, before):
+        if carriers.rows.rows >= count:
+            continue
+        matrix = stack([layer.rows.matrix.take(rest), carriers.rows.matrix])
+        bias = concatenate([layer.rows.bias[rest], carriers.rows.bias])
+        wide = beside(columns_at(after.rows.matrix, rest), carriers.weight)
+        made = AffineRows(matrix, bias)
+        following = AffineRows(wide, (after.rows.bias + carriers.bias).reduced())
+        if no_larger([made, following], [layer.rows, after.rows]):
+            count = carriers.rows.rows
+            new = np.full(count, CARRIER)
+            if carriers.kept is not None:
+                new = layer.units[on[carriers.kept]]
+            units = np.concatenate([layer.units[rest], new])
+            best = [Layer(made, layer.number, units), replace(after, rows=following)]
+    return best
+
+
+def no_larger(new: list[AffineRows], old: list[AffineRows]) -> bool:
+    """Whether the new layers store no more weights and no more non-zeros."""
+    return all(a <= b for a, b in zip(stored(new), stored(old), strict=True))
+
+
+CONVERTER = Converter(
+    name="specialise_to_domain",
+    source=FeedForward,
+    target=FeedForward,
+    promise=Promise.ON_DOMAIN,
+    summary="A ReLU network equals, on a bounded domain, the network without what it never uses.",
+    reference="Serra, Kumar and Ramalingam, arXiv 2001.00218",
+    predict=predict,
+    requires=requires,
+    rewrite=rewrite,
+    options=SpecialiseOptions,
+)
