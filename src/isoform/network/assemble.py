@@ -305,7 +305,7 @@ def stretched(value: Computed, shape: Shape) -> Computed:
     if value.shape == shape:
         return value
     check_entries(shape, "a broadcast value")
-    index = np.ascontiguousarray(np.broadcast_to(value.index, shape))
+    index = np.asarray(np.broadcast_to(value.index, shape), order="C")
     return Computed(value.source, index, value.batched, value.dtype)
 
 

@@ -53,7 +53,7 @@ def moved(value: Value, function: Callable[[np.ndarray], np.ndarray]) -> Value:
     """A numpy function that only moves entries (its axes counted in `value.shape`)."""
     if isinstance(value, Known):
         return fold(function, value)
-    index = np.ascontiguousarray(function(value.index))
+    index = np.asarray(function(value.index), order="C")
     check_entries(index.shape, "a computed value")
     return Computed(value.source, index, value.batched, value.dtype)
 

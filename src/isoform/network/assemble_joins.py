@@ -66,7 +66,7 @@ def padded(
     if isinstance(value, Known):
         return fold(lambda a: enlarge(a, number), value)
     index = enlarge(value.index, -1)
-    plain = Computed(value.source, np.ascontiguousarray(index), value.batched, value.dtype)
+    plain = Computed(value.source, np.asarray(index, order="C"), value.batched, value.dtype)
     if mode != "constant" or number == 0:
         return plain
     outside = enlarge(np.zeros(value.shape, dtype=bool), True)
@@ -110,7 +110,7 @@ def concat_one(asm: Assembler, values: Sequence[Value], like: Computed, place: i
         array = known_row(asm, value, like)
         parts.append(np.full(array.shape, -1, dtype=np.int64))
         numbers.append(array)
-    index = np.ascontiguousarray(join(parts, place))
+    index = np.asarray(join(parts, place), order="C")
     plain = Computed(like.source, index, like.batched, like.dtype)
     if all(isinstance(value, Computed) for value in values):
         return plain

@@ -49,8 +49,7 @@ def read_onnx(path: str | Path, *, batch: Literal["drop", "keep"] = "drop") -> L
     if batch not in ("drop", "keep"):
         raise ValueError(f"batch is 'drop' or 'keep', not {batch!r}")
     try:
-        graph = load_graph(path)
-        return read_graph(graph, path, batch == "keep")
+        return read_graph(load_graph(path), path, batch == "keep")
     except IsoformError:
         raise
     except MemoryError as error:
@@ -61,7 +60,10 @@ def read_onnx(path: str | Path, *, batch: Literal["drop", "keep"] = "drop") -> L
 
 def read_graph(graph: Graph, path: Path, keep: bool) -> Loaded:
     """Drop the batch if all inputs share a leading axis; keep a fixed one where that fails."""
-    lead, symbolic = leading_axis(graph.inputs, path, keep)
+    try:
+        lead, symbolic = leading_axis(graph.inputs, keep)
+    except NotTaken as obstacle:
+        raise UnsupportedModel(path.name, [*obstacle.args, *without_rule(graph)]) from None
     if lead is None or (keep and not symbolic):
         return finished(graph, path, run(graph, None), None, ())
     if symbolic:
@@ -99,13 +101,19 @@ def only_one_row(graph: Graph) -> bool:
     return False
 
 
-def leading_axis(
-    inputs: Sequence[Border], path: Path, keep: bool
-) -> tuple[int | str | None, bool]:
+def without_rule(graph: Graph) -> list[str]:
+    """All nodes whose operator has no rule, with the reason."""
+    return [
+        f"{label(node)}: {why_not(node)}" for node in graph.nodes
+        if node.domain not in DOMAINS or node.op_type not in RULES
+    ]
+
+
+def leading_axis(inputs: Sequence[Border], keep: bool) -> tuple[int | str | None, bool]:
     """(the leading axis that all inputs share, whether it is symbolic); None where there is none.
 
-    Raises UnsupportedModel where a symbolic axis is not that one. Axes without a name, or with a
-    generated one ("unk__7"), are taken as one.
+    Raises NotTaken (all reasons) where a symbolic axis is not that one. Axes without a name, or
+    with a generated one ("unk__7"), are taken as one.
     """
     inner = [
         f"input {entry.name!r}: axis {axis} has no fixed length ({size or 'unnamed'})"
@@ -113,19 +121,17 @@ def leading_axis(
         if axis > 0 and not isinstance(size, int)
     ]
     if inner:
-        raise UnsupportedModel(path.name, inner)
+        raise NotTaken(*inner)
     leads = [entry.sizes[0] if entry.sizes else 0 for entry in inputs]
     if all(isinstance(lead, int) for lead in leads):
         return (leads[0] if len(set(leads)) == 1 and leads[0] else None), False
     named = {lead for lead in leads if isinstance(lead, str) and not lead.startswith("unk__")}
     if any(isinstance(lead, int) for lead in leads) or len(named) > 1:
-        raise UnsupportedModel(path.name, [
-            f"the inputs have different leading axes {leads}: fix their lengths"
-        ])
+        raise NotTaken(f"the inputs have different leading axes {leads}: fix their lengths")
     if keep:
-        raise UnsupportedModel(path.name, [
+        raise NotTaken(
             f"the leading axis {leads[0] or 'N'!r} has no fixed length, so it cannot be kept"
-        ])
+        )
     first = next((lead for lead in leads if isinstance(lead, str)), "N")
     return (named.pop() if named else first), True
 
