@@ -52,7 +52,7 @@ from isoform.version import VERSION
 
 Report = Callable[[str], None]
 ATTACK_SECONDS = 5.0
-BACKWARD_WEIGHTS = 60_000  # weights of both networks above which ranges stay interval ranges
+BACKWARD_WEIGHTS = 40_000  # weights of both networks above which ranges stay interval ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,10 +327,8 @@ def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
         return None, None
     question.context.report("sweeping with radii")
     best: tuple[Sweep | None, Fraction | None] = (None, None)
-    modes = [(True, False), (False, False)]
-    if worth_backward(question):
-        modes = [(True, True), *modes]
-    for near, backward in modes:
+    modes = [(True, False), (True, True)] if worth_backward(question) else [(True, False)]
+    for near, backward in (*modes, (False, False)):
         try:
             found = sweep(
                 question.source, question.target, question.box, near=near, backward=backward,
@@ -341,7 +339,8 @@ def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
         value = certified(question, found, backward)
         if value is not None and (best[1] is None or value < best[1]):
             best = Sweep(found.codes, backward), value
-        if best[1] is not None and best[1] <= goal(question.claim.relation):
+        decided = best[1] is not None and best[1] <= goal(question.claim.relation)
+        if decided or (best[1] is not None and (near, backward) == modes[-1]):
             break
     return best
 
