@@ -10,28 +10,41 @@ from pathlib import Path
 from typing import Any
 
 from isoform.api.atlas import atlas
-from isoform.api.delivery import Delivery, check_destination, deliver, prepare, source_dtype
-from isoform.api.delivery import signature_for as signature_for
+from isoform.api.delivery import (
+    Delivery,
+    check_destination,
+    deliver,
+    prepare,
+    signature_for,
+    source_dtype,
+)
 from isoform.api.domains import domain
+from isoform.api.inspection import Inspection, inspection
+from isoform.api.proving import context, epsilon, prove_exact, relation_of
 from isoform.api.reading import read
 from isoform.certificate.certificate import Certificate, load, save
 from isoform.certificate.check import Accepted
+from isoform.certificate.check import check as accept
 from isoform.certificate.verdict import Proved, Refuted, Verdict
 from isoform.errors import Refused
+from isoform.forms import form_name
 from isoform.forms.model import Model
-from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
-from isoform.network.domain import Domain, Everywhere, exact_number
+from isoform.network.claim import Claim
+from isoform.network.domain import Domain, Everywhere
 from isoform.network.primitive import to_primitive
 from isoform.network.size import Limit
 from isoform.plan.reporter import SILENT, Reporter
-from isoform.plan.route import plan as route
+from isoform.plan.route import plan as find_route
 from isoform.plan.run import Conversion, run
 from isoform.plan.steps import Plan
 from isoform.report.page import Report, page
+from isoform.verify.prove import prove as decide
 
 __all__ = [
-    "Conversion", "Delivery", "Plan", "Report", "Reporter", "atlas", "check", "check_destination",
-    "convert", "deliver", "domain", "plan", "prove", "read", "report", "write",
+    "Conversion", "Delivery", "Inspection", "Model", "Plan", "Report", "Reporter", "Verdict",
+    "atlas", "certificate_of", "check", "check_destination", "convert", "deliver", "domain",
+    "epsilon", "inspection", "name_of", "plan", "prove", "prove_exact", "read", "report", "save",
+    "write",
 ]
 
 EVERYWHERE = Everywhere()
@@ -41,15 +54,17 @@ DEFAULT_LIMIT = Limit()
 def plan(
     model: Any, *, to: str | None = None, by: str | None = None, on: Domain | str = EVERYWHERE,
     limit: Limit = DEFAULT_LIMIT, options: Mapping[str, Any] | None = None,
-    reporter: Reporter = SILENT,
+    within: Fraction | None = None, reporter: Reporter = SILENT,
 ) -> Plan:
     """The cheapest admissible route from a model to a form (`to="affine"`), or through one
-    converter (`by="collapse_linear"`); sizes are predicted, nothing is computed.
+    converter (`by="collapse_linear"`); sizes are predicted before the result is computed.
+
+    within: the eps for converters that approximate. options: by name, for any converter on the way.
 
     Raises NoRoute (with what would open it), TooLarge, DomainError, Refused.
     """
-    return route(
-        read(model), to=to, by=by, on=as_domain(on), limit=limit, options=options,
+    return find_route(
+        read(model), to=to, by=by, on=as_domain(on), limit=limit, options=options, within=within,
         reporter=reporter,
     )
 
@@ -82,17 +97,12 @@ def prove(
     difference, `same_decision=True` (or a margin) for the preferred output. Returns Proved,
     Refuted (with a witness) or Undecided.
     """
-    from isoform.verify.prove import prove as decide
-
     source, other = read(equal_to), read(target)
     claim = Claim(relation_of(within, same_decision), as_domain(on))
-    trace = tuple(done.line for done in target.trace) if isinstance(target, Conversion) else ()
+    made = target if isinstance(target, Conversion) else None
     reporter.proving(str(claim))
-    return decide(
-        source.network, other.network, claim, files=(source.digest, other.digest),
-        reading=(source.reading, other.reading), trace=trace, timeout=timeout, seed=seed,
-        report=reporter.proof_progress,
-    )
+    known = context(source, other, made, timeout, seed, reporter)
+    return decide(source.network, other.network, claim, **known)
 
 
 def check(
@@ -104,8 +114,6 @@ def check(
     source, target: the models or their files, to be compared with what the certificate holds.
     Raises CertificateRejected with the first failing item.
     """
-    from isoform.certificate.check import check as accept
-
     held = certificate if isinstance(certificate, Certificate) else load(Path(certificate))
     return accept(
         held, grade=grade,
@@ -150,18 +158,9 @@ def report(made: Conversion, verdict: Verdict | None = None) -> Report:
     )
 
 
-def relation_of(within: Any, same_decision: bool | Fraction) -> Relation:
-    """The relation that the arguments ask for."""
-    if within is not None and same_decision is not False:
-        raise Refused("ask either within an eps or for the same decision, not both")
-    if within is not None:
-        eps = exact_number(within).item()
-        if eps < 0:
-            raise Refused(f"eps is {eps}; give 0 or more")
-        return Within(eps)
-    if same_decision is False:
-        return Equal()
-    return SameDecision(Fraction(0) if same_decision is True else same_decision)
+def name_of(form: Any) -> str:
+    """The name of a form's class, as in the command line."""
+    return form_name(type(form))
 
 
 def as_domain(on: Domain | str) -> Domain:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from isoform.converters.catalogue import CATALOGUE
 from isoform.converters.converter import Converter, Promise
@@ -70,6 +71,19 @@ class Atlas:
             return f"{asked}: every form lowers into it"
         return f"{asked}: no route in the catalogue"
 
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "from": self.source, "to": self.target,
+            "route": None if self.route is None else [c.name for c in self.route],
+            "edges": [dict(zip(HEADER, row, strict=True)) for row in self.rows()],
+            "missing": [
+                {"from": item.source, "to": item.target, "kind": KINDS[item.kind],
+                 "text": item.text, "reference": item.reference, "remedy": item.remedy}
+                for item in self.missing
+            ],
+        }
+
     def _repr_html_(self) -> str:
         return html_table(self.rows(), HEADER) + f"<pre>{html.escape(str(self))}</pre>"
 
@@ -85,7 +99,7 @@ def atlas(source: str | None = None, target: str | None = None) -> Atlas:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise NoRoute(f"there is no form {name!r}; {hint}known: {', '.join(known_names())}")
     if source is None or target is None:
-        edges = tuple(c for c in CATALOGUE if source in (None, ends(c)[0]))
+        edges = tuple(c for c in CATALOGUE if source is None or ends(c)[0] in (source, GENERAL))
         return Atlas(source, target, None, edges, tuple(explanations(source, target)))
     route = between(source, target)
     missing = tuple(item for item in EXPLANATIONS if (item.source, item.target) == (source, target))

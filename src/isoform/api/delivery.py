@@ -18,23 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from isoform.api.proving import settle
 from isoform.api.reading import read
 from isoform.certificate.certificate import Certificate, save
 from isoform.certificate.verdict import Proved, Refuted, Verdict
-from isoform.converters.converter import Promise
 from isoform.errors import ContractBroken, FormatError, Refused
 from isoform.forms import form_name
 from isoform.forms.model import Model
-from isoform.network.claim import Claim, Equal, Within
-from isoform.network.domain import hull
 from isoform.network.evaluate import evaluate
 from isoform.network.model import Signature, Tensor
 from isoform.network.network import Network
 from isoform.network.rounding import needs_rounding, rounded, split
 from isoform.plan.reporter import SILENT, Reporter
-from isoform.plan.run import Conversion
+from isoform.plan.run import Conversion, Done
 from isoform.plan.sample import sample_floats
-from isoform.verify.prove import prove, prove_best, prove_rounding
+from isoform.report.tables import size_table, verdict_rows
+from isoform.text import columns, count, plural
 
 REPLAYED = 300
 OPSET = 17
@@ -56,11 +55,13 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class Deviation:
     """A measurement: the largest difference between source and file at `points` random points.
-    largest is None where it could not be measured, and `note` says why."""
+    largest is None where it could not be measured, and `note` says why. outputs: their largest
+    size."""
 
     points: int
     largest: float | None
     note: str
+    outputs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,60 @@ class Delivery:
     deviation: Deviation
     certificate: Path | None
     bytes: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What was run and written, what is proved of it, what was measured."""
+        rows = [("step", step_text(done)) for done in self.conversion.trace]
+        rows += [("written", f"{self.path}: {count(self.bytes)} bytes, {how_written(self)}")]
+        if self.verdict is None:
+            rows.append(("verdict", "not asked (--no-prove)"))
+        else:
+            rows += verdict_rows(self.verdict)
+        if self.about_rounding:
+            rows += [
+                ("about", "the source and the exact network whose constants this file rounds"),
+                ("", "(everywhere, the file's own values differ without bound; --on DOMAIN gives "
+                 "an eps, --exact an equal file)"),
+            ]
+        rows.append(("measured", measured(self.deviation)))
+        if self.certificate is not None:
+            rows.append(("certificate", str(self.certificate)))
+        return rows
+
+    def __str__(self) -> str:
+        made = self.conversion
+        name = form_name(type(made.form))
+        before = (made.model.form_name or "network", made.model.size)
+        after = (name, self.written.size)
+        return size_table(before, after) + "\n\n" + columns(self.rows(), indent=0)
+
+
+def step_text(done: Done) -> str:
+    """One step in one line: time, spot check, the converter's notes."""
+    spot = f"{plural(done.spot.points, 'random point')} checked exactly"
+    if not done.spot.points:
+        spot = "too large for a spot check"
+    return "; ".join([f"{done.step.converter.name}: {done.seconds:.2f} s", spot, *done.notes])
+
+
+def how_written(delivery: Delivery) -> str:
+    """Whether anything was rounded or split."""
+    prepared = delivery.prepared
+    if delivery.path.suffix.lower() == ".npz":
+        return "lossless"
+    if prepared.split:
+        return f"{prepared.dtype}, numbers that do not fit written as sums: exact"
+    if prepared.rounded:
+        return f"{prepared.dtype}, {count(prepared.rounded)} numbers rounded to the nearest float"
+    return f"{prepared.dtype}, nothing had to be rounded"
+
+
+def measured(deviation: Deviation) -> str:
+    """The deviation in one line, with what it is worth."""
+    if deviation.largest is None:
+        return f"nothing: {deviation.note}"
+    return (f"largest deviation {deviation.largest:.3g} at {deviation.points} random points, "
+            f"outputs up to {deviation.outputs:.3g} ({deviation.note}; no claim)")
 
 
 def check_destination(path: str | os.PathLike[str], model: Model) -> Path:
@@ -182,7 +237,7 @@ def deliver(
         verdict, about_rounding = None, False
         if proving:
             verdict, about_rounding = settle(
-                made, prepared, written, within, timeout, seed, reporter
+                made, written, prepared.rounded, within, timeout, seed, reporter
             )
         if isinstance(verdict, Refuted):
             raise broken(made, verdict)
@@ -198,37 +253,6 @@ def deliver(
         path=path, conversion=made, written=written, prepared=prepared, verdict=verdict,
         about_rounding=about_rounding, deviation=deviation, certificate=kept, bytes=size,
     )
-
-
-def settle(
-    made: Conversion, prepared: Prepared, written: Model, within: Fraction | None,
-    timeout: float | None, seed: int, reporter: Reporter,
-) -> tuple[Verdict, bool]:
-    """The verdict on the written file, and whether it is about the network that the file rounds."""
-    source, domain = made.model, made.plan.domain
-    context: dict[str, Any] = {
-        "files": (source.digest, written.digest),
-        "reading": (source.reading, written.reading),
-        "trace": tuple(done.line for done in made.trace),
-        "timeout": timeout, "seed": seed, "report": reporter.proof_progress,
-    }
-    bounded = hull(domain) is not None
-    if within is not None:
-        claim = Claim(Within(within), domain)
-        reporter.proving(str(claim))
-        return prove(source.network, written.network, claim, **context), False
-    if not prepared.rounded and made.plan.promise is not Promise.WITHIN:
-        claim = Claim(Equal(), domain)
-        reporter.proving(str(claim))
-        return prove(source.network, written.network, claim, **context), False
-    if bounded:
-        reporter.proving("equal, or the best eps that can be certified")
-        return prove_best(source.network, written.network, domain, **context), False
-    reporter.proving("equal to the exact network that the file rounds")
-    found = prove_rounding(
-        made.network, written.network, source.network, domain, **context
-    )
-    return found, True
 
 
 def broken(made: Conversion, verdict: Refuted) -> ContractBroken:
@@ -274,7 +298,8 @@ def replay(model: Model, written: Model, made: Conversion, reporter: Reporter) -
         gaps = np.abs(after - before)
     if not np.all(np.isfinite(gaps)):
         return Deviation(len(points), None, f"{how} gave infinities or NaN")
-    return Deviation(len(points), float(gaps.max(initial=0.0)), how)
+    largest = float(np.abs(before).max(initial=0.0))
+    return Deviation(len(points), float(gaps.max(initial=0.0)), how, largest)
 
 
 def outputs(model: Model, points: np.ndarray) -> np.ndarray:

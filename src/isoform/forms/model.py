@@ -135,7 +135,7 @@ class Model:
     def facts(self) -> list[tuple[str, str]]:
         """Rows (what, value) for a terminal or a notebook."""
         form = self.lifted.form
-        shown = "in no class" if form is None else repr(form)
+        shown = "in no class" if form is None else str(form)
         size = self.size
         return [
             ("origin", self.origin),

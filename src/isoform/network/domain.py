@@ -72,6 +72,11 @@ class Box:
     def __repr__(self) -> str:
         if self.dimension is None:
             return f"Box({self.low.item()}, {self.high.item()})"
+        if self.dimension > 1 and all(
+            bool(np.all(end.numerator == end.numerator[0])) for end in (self.low, self.high)
+        ):
+            sides = f"[{self.low[0].item()}, {self.high[0].item()}]"
+            return f"Box({sides}^{self.dimension})"
         if self.dimension > 8:
             return f"Box in {self.dimension} dimensions"
         pairs = zip(self.low.fractions(), self.high.fractions(), strict=True)

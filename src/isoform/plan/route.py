@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from isoform.converters.catalogue import CATALOGUE
@@ -92,10 +93,12 @@ def beyond(limit: Limit, prediction: Prediction) -> str | None:
 def plan(
     model: Model, *, to: str | None = None, by: str | None = None, on: Domain = EVERYWHERE,
     limit: Limit = DEFAULT_LIMIT, options: Mapping[str, Any] | None = None,
+    within: Fraction | None = None,
     catalogue: Sequence[Converter] = CATALOGUE, reporter: Reporter = SILENT,
 ) -> Plan:
     """The cheapest admissible route to a form (`to`) or through one converter (`by`).
 
+    within: the eps for converters that have one.
     Raises NoRoute with the nearest reachable form and what would open the way, TooLarge where only
     the limit stands in it, DomainError where the domain does not fit the model, Refused on a bad
     option.
@@ -106,14 +109,15 @@ def plan(
     reporter.planning(name)
     domain = bound_to(on, model.network.dimension)
     keep, given = activation_option(options or {}, to)
-    search = Search(model, domain, limit, given, catalogue, keep)
+    eps = {} if within is None else {"eps": within}
+    search = Search(model, domain, limit, eps | given, catalogue, keep)
     if by is not None:
         converter = converter_named(by, catalogue)
         goal, steps = converter.target, route_through(search, converter)
     else:
         goal = form_class(name)
         steps = route_to(search, goal)
-    check_known(search.options, [step.converter for step in steps])
+    check_known(given, [step.converter for step in steps])
     found = Plan(model=model, name=name, goal=goal, domain=domain, limit=limit, steps=steps,
                  rejected=alternatives(search, goal, steps))
     reporter.planned(tuple(step.converter.name for step in steps))

@@ -10,7 +10,7 @@ from typing import Any
 from isoform.converters.converter import Converter, Promise
 from isoform.forms import form_name
 from isoform.forms.model import Model
-from isoform.network.domain import Domain
+from isoform.network.domain import Domain, Everywhere
 from isoform.network.size import Limit, Prediction, Size
 from isoform.plan.class_graph import ends
 from isoform.text import columns, count, html_table
@@ -73,7 +73,9 @@ class Plan:
         return rows
 
     def __str__(self) -> str:
-        lines = [f"Plan: {self.model.origin} to {self.name}, on {self.domain!r}",
+        everywhere = isinstance(self.domain, Everywhere)
+        place = "everywhere" if everywhere else f"on {self.domain!r}"
+        lines = [f"Plan: {self.model.origin} to {self.name}, {place}",
                  columns(self.rows(), HEADER)]
         lines += [f"  not {what}: {why}" for what, why in self.rejected]
         return "\n".join(lines)

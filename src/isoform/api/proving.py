@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which claim is asked of a result, and the prover's verdict on it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from isoform.certificate.verdict import Verdict
+from isoform.converters.converter import Promise
+from isoform.errors import Refused
+from isoform.forms.model import Model
+from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
+from isoform.network.domain import hull
+from isoform.network.network import Network
+from isoform.numerics.exact import Exact
+from isoform.plan.reporter import SILENT, Reporter
+from isoform.plan.run import Conversion
+from isoform.verify.prove import prove, prove_best, prove_rounding
+
+
+def epsilon(value: Any) -> Fraction:
+    """An allowed difference: a number, Fraction or exact decimal text, 0 or more."""
+    try:
+        eps = Fraction(value) if isinstance(value, str) else Exact.of(value).item()
+    except (ValueError, TypeError, ZeroDivisionError):
+        raise Refused(f"eps is {value!r}; give a number such as 0.001 or 1e-6") from None
+    if eps < 0:
+        raise Refused(f"eps is {value}; give 0 or more")
+    return eps
+
+
+def relation_of(within: Any, same_decision: bool | Fraction) -> Relation:
+    """The relation that the arguments ask for: Equal where they ask for nothing else."""
+    if within is not None and same_decision is not False:
+        raise Refused("ask either within an eps or for the same decision, not both")
+    if within is not None:
+        return Within(epsilon(within))
+    if same_decision is False:
+        return Equal()
+    return SameDecision(Fraction(0) if same_decision is True else epsilon(same_decision))
+
+
+def context(
+    source: Model, target: Model, made: Conversion | None, timeout: float | None, seed: int,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """What goes into a certificate beside networks, claim and evidence."""
+    return {
+        "files": (source.digest, target.digest),
+        "reading": (source.reading, target.reading),
+        "trace": () if made is None else tuple(done.line for done in made.trace),
+        "timeout": timeout, "seed": seed, "report": reporter.proof_progress,
+    }
+
+
+def prove_exact(
+    made: Conversion, *, within: Fraction | None = None, timeout: float | None = None,
+    seed: int = 0, reporter: Reporter = SILENT,
+) -> Verdict:
+    """The verdict on a conversion's exact network, before anything is rounded or written."""
+    verdict, _ = settle(made, Model.of(made.network), 0, within, timeout, seed, reporter)
+    return verdict
+
+
+def settle(
+    made: Conversion, target: Model, rounded: int, within: Fraction | None,
+    timeout: float | None, seed: int, reporter: Reporter,
+) -> tuple[Verdict, bool]:
+    """The verdict on what a conversion became, and whether it is only about the exact network that
+    a file rounds.
+
+    Case 1: an eps was asked for. Case 2: nothing was rounded and the route is exact: Equal.
+    Case 3: the domain is bounded: Equal, or the best eps. Case 4: Equal between the source and the
+    network whose constants the file rounds; the values of the file have no bound on all of R^n.
+    """
+    source, domain = made.model, made.plan.domain
+    known = context(source, target, made, timeout, seed, reporter)
+    inexact = made.plan.promise is Promise.WITHIN
+    if within is not None or not (rounded or inexact):
+        claim = Claim(relation_of(within, False), domain)
+        reporter.proving(str(claim))
+        return prove(source.network, target.network, claim, **known), False
+    if hull(domain) is not None:
+        reporter.proving("equal, or the best eps that can be certified")
+        return prove_best(source.network, target.network, domain, **known), False
+    if inexact:
+        raise Refused("a conversion within eps needs a bounded domain; give one (--on box:-1,1)")
+    reporter.proving("equal to the exact network that the file rounds")
+    exact: Network = made.network
+    return prove_rounding(exact, target.network, source.network, domain, **known), True

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`isoform check`: re-derive what a certificate claims."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from isoform.cli.output import DONE, common, emit
+
+
+@click.command()
+@click.argument("certificate")
+@click.option("--source", metavar="A", help="The source file, to be compared with the certificate.")
+@click.option("--target", metavar="B", help="The target file, to be compared with the certificate.")
+@click.option("--grade", type=click.Choice(["exact", "fixed", "float-outward"]), default="exact",
+              show_default=True, help="The weakest arithmetic that is accepted.")
+@common
+def check(
+    certificate: str, source: str | None, target: str | None, grade: str, as_json: bool,
+    debug: bool,
+) -> int:
+    """Re-derive CERTIFICATE in exact arithmetic. Status 0 accepted, 1 rejected."""
+    from isoform import api
+    from isoform.text import columns, outward_float
+
+    accepted = api.check(certificate, source=source, target=target, grade=grade)
+    verdict = "proved" if accepted.holds else "refuted"
+    compared = "yes" if accepted.compared else "no; give --source and --target to compare files"
+    rows = [
+        ("certificate", "accepted"), ("verdict", verdict), ("statement", accepted.statement),
+        ("grade", accepted.grade), ("files compared", compared),
+        ("seconds", f"{accepted.seconds:.2f}"),
+    ]
+    record = {
+        "accepted": True, "verdict": verdict, "claim": str(accepted.claim),
+        "statement": accepted.statement, "arithmetic": accepted.claim.arithmetic.value,
+        "grade": accepted.grade, "upper": outward_float(accepted.upper, up=True),
+        "compared": accepted.compared, "certificate": certificate,
+        "seconds": round(accepted.seconds, 3),
+    }
+    emit(record, columns(rows, indent=0), as_json)
+    return DONE

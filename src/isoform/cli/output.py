@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every verb prints: results on standard output, prose and progress on standard error.
+
+With --json, standard output is exactly one JSON object, for errors too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from isoform.api import Delivery, Model, Verdict
+
+DONE, REJECTED, UNDECIDED, ERROR, INTERRUPTED = 0, 1, 2, 3, 130
+STATUS = {"proved": DONE, "refuted": REJECTED, "undecided": UNDECIDED}
+
+
+def common(function: Callable[..., int]) -> Callable[..., int]:
+    """The options that every verb has."""
+    function = click.option("--debug", is_flag=True, help="Print a traceback for a bug.")(function)
+    return click.option("--json", "as_json", is_flag=True,
+                        help="One JSON object on standard output.")(function)
+
+
+def batch_option(function: Callable[..., int]) -> Callable[..., int]:
+    """--batch, of the verbs that read models."""
+    return click.option(
+        "--batch", type=click.Choice(["drop", "keep"]), default="drop", show_default=True,
+        help="keep: a fixed leading axis is part of the function.",
+    )(function)
+
+
+def emit(record: dict[str, Any], text: str, as_json: bool) -> None:
+    """The result of a verb, as one object or as text."""
+    print(json.dumps(record, indent=2) if as_json else text)
+
+
+def note(text: str) -> None:
+    """Prose beside the result."""
+    print(text, file=sys.stderr)
+
+
+def complain(kind: str, message: str, as_json: bool, code: int) -> int:
+    """An error in words on standard error (and as the one object of --json); its exit status."""
+    note(f"isoform: {message}")
+    if as_json:
+        print(json.dumps({"error": {"kind": kind, "message": message}}, indent=2))
+    return code
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """The keys of `source` and `target`."""
+    return {"path": model.origin, "sha256": model.digest, "form": model.form_name,
+            **model.size.as_dict()}
+
+
+def verdict_record(verdict: Verdict | None) -> dict[str, Any]:
+    """The keys of a verdict; all null where nothing was asked."""
+    from isoform.report.tables import verdict_name
+    from isoform.text import outward_float
+
+    if verdict is None:
+        keys = ("verdict", "claim", "arithmetic", "grade", "lower", "upper", "reason", "witness",
+                "seconds")
+        return dict.fromkeys(keys)
+    witness = getattr(verdict, "witness", None)
+    return {
+        "verdict": verdict_name(verdict),
+        "claim": str(verdict.claim),
+        "arithmetic": verdict.claim.arithmetic.value,
+        "grade": getattr(verdict, "grade", None),
+        "lower": outward_float(verdict.lower, up=False),
+        "upper": outward_float(verdict.upper, up=True),
+        "reason": getattr(verdict, "reason", None),
+        "witness": None if witness is None else witness_record(witness),
+        "seconds": round(verdict.seconds, 3),
+    }
+
+
+def witness_record(witness: Any) -> dict[str, Any]:
+    """A point with both outputs, as floats, and the point as exact rationals too."""
+    return {
+        "point": [float(x) for x in witness.point.fractions()],
+        "exact": [str(x) for x in witness.point.fractions()],
+        "source": values(witness.source),
+        "target": values(witness.target),
+        "output": witness.output,
+        "difference": float(witness.difference),
+    }
+
+
+def values(value: Any) -> list[float] | dict[str, list[float]]:
+    """An exact vector as floats, an enclosure as its two ends."""
+    if hasattr(value, "low"):
+        return {"low": values(value.low), "high": values(value.high)}  # type: ignore[dict-item]
+    return [float(x) for x in value.fractions()]
+
+
+def delivery_record(delivery: Delivery) -> dict[str, Any]:
+    """What `convert` says of a written file."""
+    return {
+        "output": str(delivery.path),
+        "bytes": delivery.bytes,
+        "dtype": delivery.prepared.dtype,
+        "rounded": delivery.prepared.rounded,
+        "exact": delivery.prepared.split,
+        "about": "rounding" if delivery.about_rounding else "file",
+        "deviation": delivery.deviation.largest,
+        "deviation_points": delivery.deviation.points,
+        "certificate": None if delivery.certificate is None else str(delivery.certificate),
+    }

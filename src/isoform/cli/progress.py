@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress on a terminal: one line that says what is being done, for what takes over a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from isoform.api import Reporter
+from isoform.network.size import Size
+
+PATIENCE = 1.0
+
+
+class Progress(Reporter):
+    """A spinner on standard error, where that is a terminal; silent otherwise.
+
+    Use as a context. It appears with the first event later than a second after the start, so that
+    quick commands print nothing.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.spinner: Any = None
+        self.shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.spinner is not None:
+            self.spinner.stop()
+
+    def say(self, text: str, long: bool = False) -> None:
+        """Show what is being done; `long` steps are announced at once."""
+        if not self.shown or not (long or time.monotonic() - self.started > PATIENCE):
+            return
+        if self.spinner is None:
+            from rich.console import Console
+
+            self.spinner = Console(stderr=True).status(text)
+            self.spinner.start()
+        self.spinner.update(text)
+
+    def planning(self, goal: str) -> None:
+        self.say(f"planning the way to {goal}")
+
+    def step_started(self, converter: str) -> None:
+        self.say(f"running {converter}", long=True)
+
+    def step_finished(self, converter: str, size: Size, seconds: float) -> None:
+        self.say(f"{converter}: {size.units:,} units in {seconds:.1f} s")
+
+    def writing(self, path: str) -> None:
+        self.say(f"writing {path}", long=True)
+
+    def proving(self, claim: str) -> None:
+        self.say(f"proving: {claim}", long=True)
+
+    def proof_progress(self, message: str) -> None:
+        self.say(f"proving: {message}")
+
+    def replaying(self, points: int) -> None:
+        self.say(f"running source and result on {points} points", long=True)
