@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation says what is: generated pages, code that runs, commands that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from isoform.converters.catalogue import CATALOGUE
+from isoform.errors import IsoformError
+from isoform.forms import FORMS, form_name
+from isoform.version import VERSION
+
+ROOT = Path(__file__).resolve().parents[1]
+WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+
+
+@cache
+def generator() -> ModuleType:
+    """docs/generate.py, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def generated() -> dict[str, str]:
+    return generator().pages()
+
+
+def blocks(language: str) -> Iterator[tuple[Path, str]]:
+    for path in WRITTEN:
+        for found, body in BLOCK.findall(path.read_text()):
+            if found == language:
+                yield path, body
+
+
+# --- generated pages --------------------------------------------------------------------------
+
+
+def test_every_form_has_a_page() -> None:
+    for form in FORMS:
+        page = generated()[f"reference/forms/{form_name(form)}.md"]
+        assert page.startswith(f"# {form_name(form)}\n")
+        assert f"[{form_name(form)}]" in generated()["reference/forms/index.md"]
+
+
+@pytest.mark.parametrize("converter", CATALOGUE, ids=lambda converter: converter.name)
+def test_every_converter_has_a_page_with_its_law(converter) -> None:
+    page = generated()[f"reference/converters/{converter.name}.md"]
+    assert generator().cell(converter.summary) in page
+    assert generator().cell(converter.reference) in page
+    assert converter.promise.value in page
+    assert "refused" in page or "| before |" in page
+
+
+def test_every_public_name_is_explained() -> None:
+    import isoform
+
+    page = generated()["reference/api.md"]
+    for name in isoform.__all__:
+        assert f"### `{name}`" in page, name
+        value = getattr(isoform, name)
+        if callable(value):
+            assert generator().doc(value), f"{name} has no docstring"
+
+
+def test_pages_link_to_pages() -> None:
+    """mkdocs checks this too, strictly; here it costs nothing."""
+    pages = {path.name: path.read_text() for path in WRITTEN if path.parent.name == "docs"}
+    pages |= generated()
+    known = set(pages)
+    for name, text in pages.items():
+        for link in re.findall(r"\]\(([^)#:]+\.md)(?:#[\w-]+)?\)", text):
+            target = (ROOT / "docs" / name).parent / link
+            there = target.resolve().relative_to(ROOT / "docs").as_posix()
+            assert there in known, f"{name} links to {link}"
+
+
+# --- what is written by hand ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), list(blocks("python")), ids=lambda value: getattr(value, "stem", "")
+)
+def test_code_in_the_pages_runs(path: Path, body: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)  # dataclasses look their module up
+    exec(compile(body, str(path), "exec"), vars(page))
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every `isoform ...` of the console blocks: the page and the words."""
+    found = []
+    for path, body in blocks("console"):
+        for line in re.findall(r"^\$ (isoform .*(?:\\\n.*)*)", body, re.M):
+            found.append((path.name, shlex.split(line.replace("\\\n", " "))))
+    return found
+
+
+def test_commands_in_the_pages_exist() -> None:
+    from isoform.cli.main import program
+
+    assert len(commands()) >= 5
+    for page, words in commands():
+        if words[1].startswith("-"):
+            continue
+        assert words[1] in program.commands, f"{page}: {' '.join(words)}"
+        known = {name for option in program.commands[words[1]].params for name in option.opts}
+        known |= {"--help", "-h"}
+        used = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
+        assert used <= known, f"{page}: {used - known} of {' '.join(words)}"
+
+
+def test_the_table_of_errors_is_complete() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "errors.md").read_text(), re.M))
+    assert listed == {error.__name__ for error in IsoformError.__subclasses__()}
+
+
+def test_the_readme_lists_every_converter_and_form() -> None:
+    text = (ROOT / "README.md").read_text()
+    for converter in CATALOGUE:
+        assert f"`{converter.name}`" in text, converter.name
+    for form in FORMS:
+        assert form_name(form) in text, form
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_pages_need_no_network() -> None:
+    settings = (ROOT / "mkdocs.yml").read_text()
+    assert "font: false" in settings
+    assert not re.search(r"extra_(css|javascript)", settings)
+
+
+def test_pictures_are_small() -> None:
+    for path in (ROOT / "docs" / "images").glob("*"):
+        assert path.stat().st_size < 200_000, path.name
+
+
+# --- examples ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(path: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    needs = re.findall(r"^from (sklearn|torch)|^import (torch)", path.read_text(), re.M)
+    for framework in {name for pair in needs for name in pair if name}:
+        pytest.importorskip(framework)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path)])
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out
