@@ -42,6 +42,7 @@ from isoform.numerics.row_basis import full_rank, row_basis
 from isoform.numerics.sparse import ExactSparse
 
 BACKWARD = SpecialiseOptions()
+ALWAYS = SpecialiseOptions(absorb="always")
 SMALL = Polytope(Exact.of([[1, 1]]), Exact.of([Fraction(-1, 2)]), Box([-1, -1], [1, 1]))
 
 
@@ -103,10 +104,11 @@ def assert_contract(form: FeedForward, domain: Domain, options: SpecialiseOption
 @settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 10**9), st.sampled_from([0.0, 1.0, 4.0, 20.0]),
-    st.sampled_from(["interval", "backward", "programme"]), st.booleans(), st.integers(0, 4),
+    st.sampled_from(["interval", "backward", "programme"]),
+    st.sampled_from(["short", "always", "never"]), st.integers(0, 4),
 )
 def test_equal_on_the_domain_and_never_larger(
-    seed: int, shift: float, effort: str, absorb: bool, kind: int
+    seed: int, shift: float, effort: str, absorb: str, kind: int
 ) -> None:
     rng = np.random.default_rng(seed)
     form = random_form(rng, shift)
@@ -139,6 +141,8 @@ def test_refusals() -> None:
     assert refusal is not None and "box" in refusal.remedy
     unknown = CONVERTER.requires(form, Box([0, 0], [1, 1]), SpecialiseOptions("guess"))
     assert unknown is not None and "interval" in unknown.remedy
+    other = CONVERTER.requires(form, Box([0, 0], [1, 1]), SpecialiseOptions(absorb="yes"))
+    assert other is not None and "never" in other.remedy
     leaky = FeedForward(form.layers, (LeakyRelu(0.5),))
     assert CONVERTER.requires(leaky, Box([0, 0], [1, 1]), BACKWARD) is not None
     with pytest.raises(Refused, match="guess"):
@@ -180,7 +184,7 @@ def test_dead_and_fixed_and_constant() -> None:
     assert evaluate_exact(point.form.lower(), Exact.of([9, 9])).item() == Fraction(22, 10)
 
 
-def test_kept_weights_stay_float32_without_absorption() -> None:
+def test_kept_weights_stay_float32_unless_asked() -> None:
     rng = np.random.default_rng(5)
     bias = np.where(np.arange(20) < 8, 9, rng.standard_normal(20)).astype(np.float32)
     parts = [
@@ -188,10 +192,12 @@ def test_kept_weights_stay_float32_without_absorption() -> None:
         (rng.standard_normal((3, 20)).astype(np.float32), np.zeros(3, dtype=np.float32)),
     ]
     form, box = network_of(parts), Box([-1] * 4, ["0.5"] * 4)
-    kept = assert_contract(form, box, SpecialiseOptions(absorb=False))
+    kept = assert_contract(form, box, BACKWARD)
     assert 8 <= kept.widths[1] < 20
     assert all(part.constants["weight"].dtype == np.float32 for part, _ in kept.layers)
-    absorbed = assert_contract(form, box, BACKWARD)
+    never = assert_contract(form, box, SpecialiseOptions(absorb="never"))
+    assert never == kept
+    absorbed = assert_contract(form, box, ALWAYS)
     assert absorbed.widths[1] < kept.widths[1]
 
 
@@ -290,6 +296,6 @@ def test_aircraft_collision_avoidance(models: Path) -> None:
     low = ["0.6", "-0.5", "-0.5", "0.45", "-0.5"]
     box = Box(low, ["0.679857769", "0.5", "0.5", "0.5", "-0.45"])
     made = assert_contract(form, box, BACKWARD)
-    assert sum(made.widths[1:-1]) == 253
-    kept = assert_contract(form, box, SpecialiseOptions(absorb=False))
-    assert sum(kept.widths[1:-1]) == 258
+    assert sum(made.widths[1:-1]) == 258
+    absorbed = assert_contract(form, box, ALWAYS)
+    assert sum(absorbed.widths[1:-1]) == 253

@@ -11,8 +11,9 @@ brings the same:
   a. r units of S from which all rows of W_S follow with dyadic coefficients;
   b. the r entries h_j that S reads: relu(h_j - lo_j), lo_j = 0 in deeper layers;
   c. the r rows that arrive at the next layer: relu(U_S W_S h - lo).
-The smallest r wins, in this order at a tie, if no more numbers are stored than before.
-Case 6 (S is the whole layer): the layer disappears, again if no more numbers are stored.
+The smallest r wins, in this order at a tie, if no more numbers are stored than before, and none
+that needs a wider float (unless asked for).
+Case 6 (S is the whole layer): the layer disappears, on the same condition.
 Repeated until nothing changes. Equal on the domain only; outside nothing is said.
 
 Reference: Serra, Kumar and Ramalingam, "Lossless compression of deep neural networks" (2020).
@@ -27,7 +28,7 @@ import numpy as np
 from isoform.bounds.stable import DEAD, EFFORTS, ON, Stability, stable_units
 from isoform.converters.converter import Converter, Promise, Refusal, Rewritten
 from isoform.forms.feed_forward import FeedForward, activation_name
-from isoform.network.affine_rows import AffineRows, as_bias, as_map
+from isoform.network.affine_rows import AffineRows, as_bias, as_constant, as_map
 from isoform.network.carriers import beside, candidates, columns_at, composed, stored
 from isoform.network.domain import Box, Domain, Polytope, hull
 from isoform.network.linear_map import Csr, exact
@@ -37,6 +38,7 @@ from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact, concatenate
 from isoform.numerics.sparse import ExactSparse, stack
 
+ABSORB = ("short", "always", "never")
 ROUNDS = 8  # more have not been seen to change anything
 CARRIER = -1
 
@@ -45,11 +47,12 @@ CARRIER = -1
 class SpecialiseOptions:
     """effort: "interval", "backward" or "programme" (which also uses zonotopes and linear
     programmes; the certificate cannot re-derive those, so a proof may fail where they decide).
-    absorb: also replace units that always fire (the weights become products, which a float file
-    rounds); without it every kept weight stays as it was."""
+    absorb: whether units that always fire are replaced by fewer, whose weights are products:
+    "short" where the new constants need no wider float than the old ones, so that the written file
+    stays equal; "always" (a float file rounds the products); "never"."""
 
     effort: str = "backward"
-    absorb: bool = True
+    absorb: str = "short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def requires(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Refus
                            "--to feed-forward rewrites piecewise linear activations first")
     if options.effort not in EFFORTS:
         return Refusal(f"effort {options.effort!r} is unknown", f"use {', '.join(EFFORTS)}")
+    if options.absorb not in ABSORB:
+        return Refusal(f"absorb {options.absorb!r} is unknown", f"use {', '.join(ABSORB)}")
     return None
 
 
@@ -124,8 +129,9 @@ def rewrite(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Rewrit
     units = sum(form.widths[1:-1]), sum(result.widths[1:-1])
     dead = sum(": dead" in line for line in lines.values())
     carriers = sum(int((layer.units == CARRIER).sum()) for layer in layers[:-1])
+    on = sum(": always on" in line for line in lines.values())
     summary = (f"{units[0]:,} units became {units[1]:,}: {dead:,} never fire on the domain, "
-               f"{carriers:,} of the rest are new carriers of units that always fire")
+               f"{on:,} always do" + (f" ({carriers:,} new units carry some)" if carriers else ""))
     return Rewritten(result, (summary, *notes, *(lines[key] for key in sorted(lines))))
 
 
@@ -197,9 +203,11 @@ def one_round(
     layers = list(layers)
     for i in range(len(found) - 1, -1, -1):
         layers[i], layers[i + 1], state = drop(layers[i], layers[i + 1], found[i])
-        if options.absorb:
+        if options.absorb != "never":
             read = fired(found[i - 1]) if i else Enclosure(box.low, box.high)
-            layers[i : i + 2] = absorb(layers[i], layers[i + 1], state, read)
+            layers[i : i + 2] = absorb(
+                layers[i], layers[i + 1], state, read, options.absorb == "short"
+            )
     return without_empty(layers)
 
 
@@ -241,18 +249,19 @@ def without_empty(layers: list[Layer]) -> list[Layer]:
 
 
 def absorb(
-    layer: Layer, after: Layer, state: np.ndarray, before: Enclosure | None
+    layer: Layer, after: Layer, state: np.ndarray, before: Enclosure | None, short: bool
 ) -> list[Layer]:
     """The two layers, with fewer units for those that always fire; one layer where all do.
 
-    before: enclosure of what the layer reads, None where it has no bound.
+    before: enclosure of what the layer reads, None where it has no bound. short: no constant may
+    need a wider float than there was.
     """
     on = np.flatnonzero(state == ON)
     if len(on) == 0 or before is None:
         return [layer, after]
     if len(on) == layer.rows.rows:
         joined = composed(layer.rows, after.rows)
-        if no_larger([joined], [layer.rows, after.rows]):
+        if no_larger([joined], [layer.rows, after.rows], short):
             return [replace(after, rows=joined)]
     rest = np.flatnonzero(state != ON)
     outer = columns_at(after.rows.matrix, on)
@@ -265,7 +274,7 @@ def absorb(
         wide = beside(columns_at(after.rows.matrix, rest), carriers.weight)
         made = AffineRows(matrix, bias)
         following = AffineRows(wide, (after.rows.bias + carriers.bias).reduced())
-        if no_larger([made, following], [layer.rows, after.rows]):
+        if no_larger([made, following], [layer.rows, after.rows], short):
             count = carriers.rows.rows
             new = np.full(count, CARRIER)
             if carriers.kept is not None:
@@ -275,9 +284,20 @@ def absorb(
     return best
 
 
-def no_larger(new: list[AffineRows], old: list[AffineRows]) -> bool:
-    """Whether the new layers store no more weights and no more non-zeros."""
-    return all(a <= b for a, b in zip(stored(new), stored(old), strict=True))
+def no_larger(new: list[AffineRows], old: list[AffineRows], short: bool) -> bool:
+    """Whether the new layers store no more weights and no more non-zeros; with `short`, in floats
+    no wider than the old ones (exact numbers count as the widest)."""
+    fewer = all(a <= b for a, b in zip(stored(new), stored(old), strict=True))
+    return fewer and (not short or widest(new) <= widest(old))
+
+
+def widest(parts: list[AffineRows]) -> int:
+    """Bytes of the widest float among the constants, 16 where an exact number fits none."""
+    constants = [as_constant(part.bias) for part in parts]
+    for part in parts:
+        constants += as_map(part.matrix).constants.values()
+    kinds = [c for c in constants if isinstance(c, Exact) or c.dtype.kind == "f"]
+    return max((16 if isinstance(c, Exact) else c.dtype.itemsize for c in kinds), default=0)
 
 
 CONVERTER = Converter(
