@@ -45,8 +45,9 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
     """relu(v) for |v - p| <= e, by code; relu is monotone and 1-Lipschitz.
 
     NEW: r_k = relu(p), radius e. DEAD: 0 <= relu(v) <= max(0, high + e). LINEAR: p, and
-    relu(p) - p <= max(0, -low). MERGE: |p - c rho| <= eta, relu(c rho) = c r: radius eta + e.
-    NEGATIVE: |p + c rho| <= eta, relu(-c rho) = c r - c rho: radius eta + e.
+    relu(p) - p <= max(0, -low). MERGE: relu(c rho) = c r, and relu(p) - relu(c rho) lies between 0
+    and d = p - c rho, so it is d / 2 up to |d| / 2 <= eta / 2: c r + d / 2, radius eta / 2 + e.
+    NEGATIVE: the same with relu(-c rho) = c r - c rho and d = p + c rho.
     """
     codes = asked_codes("relu", value, basis, decide)
     rows, e, made = value.rows.widened(basis.width), value.radius, Assembly(value.radius)
@@ -66,8 +67,17 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
         )
         eta = distance(gap, basis, codes.backward)
         unit = columns(codes.partner[ranks(codes, which)], factor, basis.width)
-        made.put(which, unit if sign > 0 else unit - scaled, as_array(e[which] + eta))
+        unit = unit if sign > 0 else unit - scaled
+        made.put(which, with_half(unit, gap), as_array(e[which] - (-eta >> 1)))
     return made.value(basis)
+
+
+def with_half(rows: ExactSparse, gap: ExactSparse) -> ExactSparse:
+    """rows + gap / 2."""
+    if not gap.nonzeros:
+        return rows
+    half = ExactSparse(gap.shape, gap.starts, gap.columns, gap.data, 2 * gap.denominator)
+    return rows + half
 
 
 def with_slopes(
