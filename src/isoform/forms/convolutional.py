@@ -105,30 +105,33 @@ class Convolutional:
     @staticmethod
     def examples() -> list[Convolutional]:
         """Padding, stride, dilation, groups, pools, batch normalisation, a dense end, 1-D."""
-        plain_conv = ((2, 4, 4), [
-            (conv_layer((3, 2, 3, 3), (4, 4), 0, pads=1), (3, 4, 4)), (Relu(), (3, 4, 4)),
-            (pool(2), (3, 2, 2)), (dense_layer(2, 12, 1), (2,)),
-        ])
-        strided = ((2, 5, 5), [
-            (conv_layer((4, 1, 2, 2), (5, 5), 2, strides=2, groups=2), (4, 2, 2)),
-            (LeakyRelu(0.25), (4, 2, 2)),
-            (conv_layer((2, 4, 1, 1), (2, 2), 3), (2, 2, 2)),
-        ])
-        one_axis = ((1, 9), [
-            (conv_layer((2, 1, 3), (9,), 4, dilations=2), (2, 5)), (Relu(), (2, 5)),
-            (dense_layer(4, 10, 5), (4,)), (Relu(), (4,)), (dense_layer(1, 4, 6), (1,)),
-        ])
         norm = BatchNormalization(
             scale=np.array([0.5, 2.0]), shift=np.array([0.25, -1.0]),
             mean=np.array([0.0, 0.5]), variance=np.array([1.0, 3.0]), epsilon=1e-5,
         )
-        normed = ((1, 3, 3), [
-            (conv_layer((2, 1, 2, 2), (3, 3), 7), (2, 2, 2)), (norm, (2, 2, 2)),
-            (PRelu(np.array([[[0.5]], [[-0.5]]])), (2, 2, 2)), (pool(2, stride=1), (2, 1, 1)),
-        ])
-        linear = ((1, 3, 3), [(conv_layer((1, 1, 3, 3), (3, 3), 8, pads=1), (1, 3, 3))])
-        cases = [plain_conv, strided, one_axis, normed, linear]
-        return [Convolutional(shape, tuple(layers)) for shape, layers in cases]
+        slopes = PRelu(np.array([[[0.5]], [[-0.5]]]))
+        return [
+            Convolutional((2, 4, 4), (
+                (conv_layer((3, 2, 3, 3), (4, 4), 0, pads=1), (3, 4, 4)), (Relu(), (3, 4, 4)),
+                (pool(2), (3, 2, 2)), (dense_layer(2, 12, 1), (2,)),
+            )),
+            Convolutional((2, 5, 5), (
+                (conv_layer((4, 1, 2, 2), (5, 5), 2, strides=2, groups=2), (4, 2, 2)),
+                (LeakyRelu(0.25), (4, 2, 2)),
+                (conv_layer((2, 4, 1, 1), (2, 2), 3), (2, 2, 2)),
+            )),
+            Convolutional((1, 9), (
+                (conv_layer((2, 1, 3), (9,), 4, dilations=2), (2, 5)), (Relu(), (2, 5)),
+                (dense_layer(4, 10, 5), (4,)), (Relu(), (4,)), (dense_layer(1, 4, 6), (1,)),
+            )),
+            Convolutional((1, 3, 3), (
+                (conv_layer((2, 1, 2, 2), (3, 3), 7), (2, 2, 2)), (norm, (2, 2, 2)),
+                (slopes, (2, 2, 2)), (pool(2, stride=1), (2, 1, 1)),
+            )),
+            Convolutional((1, 3, 3), (
+                (conv_layer((1, 1, 3, 3), (3, 3), 8, pads=1), (1, 3, 3)),
+            )),
+        ]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Convolutional) or self.shape != other.shape:

@@ -138,8 +138,8 @@ def read_node(network: Network, node: Node, times: dict[int, int]) -> Total | No
             part = Gather(indices=indices, scale=None, inputs=math.prod(shapes[0]))
             return Total([(sketch(part), node.operands[0])], None, node.shape, operator)
         case Concat(axis) as operator:
-            maps = placed(shapes, axis)
-            parts = [(sketch(part), v) for part, v in zip(maps, node.operands, strict=True)]
+            placings = placed(shapes, axis)
+            parts = [(sketch(part), v) for part, v in zip(placings, node.operands, strict=True)]
             return Total(parts, None, node.shape, operator)
         case BatchNormalization() as operator:
             return normalisation(operator, node, math.prod(node.shape[1:]))

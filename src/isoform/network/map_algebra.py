@@ -125,15 +125,15 @@ def composed_frames(outer: Sketch, inner: Sketch) -> Sketch | None:
         case Gather() as a, Gather() as b:
             return sketch(gather_after_gather(a, b))
         case Gather() as a, Conv() as b:
-            scale = channel_scale(a, b.channels_out)
-            if scale is None:
+            after = channel_scale(a, b.channels_out)
+            if after is None:
                 return None
-            return conv_sketch(outline(b), lambda: scaled_outputs(conv_of(inner), scale))
+            return conv_sketch(outline(b), lambda: scaled_outputs(conv_of(inner), after))
         case Conv() as a, Gather() as b:
-            scale = channel_scale(b, a.channels_in)
-            if scale is None:
+            before = channel_scale(b, a.channels_in)
+            if before is None:
                 return None
-            return conv_sketch(outline(a), lambda: scaled_inputs(conv_of(outer), scale))
+            return conv_sketch(outline(a), lambda: scaled_inputs(conv_of(outer), before))
         case Conv() as a, Conv() as b:
             frame = conv_after_conv(outline(a), outline(b), values=False)
             if frame is None:

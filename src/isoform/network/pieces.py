@@ -352,7 +352,8 @@ def cheapest(
     operands = operands_of(pieces.pieces[value])
     if isinstance(pieces.pieces[value], Source | Unit) or not operands or depth == 0:
         return own, {value}
-    total, union = 0, set()
+    total = 0
+    union: set[int] = set()
     for operand in dict.fromkeys(operands):
         cost, picked = cheapest(pieces, operand, costs, chosen | union, depth - 1)
         total, union = total + cost, union | picked

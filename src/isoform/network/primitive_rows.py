@@ -39,7 +39,8 @@ def primitive_rows(rows: AffineRows) -> PrimitiveRows:
     matrix = rows.matrix.over(common)
     biases = (rows.bias.numerator * (common // rows.bias.denominator)).tolist()
     data, columns, starts = matrix.data.tolist(), matrix.columns.tolist(), matrix.starts.tolist()
-    keys, factors = [], []
+    keys: list[Key] = []
+    factors: list[int] = []
     for i, bias in enumerate(biases):
         part = data[starts[i] : starts[i + 1]]
         divisor = math.gcd(bias, *part)
