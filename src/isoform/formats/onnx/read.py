@@ -7,6 +7,7 @@ node acts row by row, else all axes are part of the function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from isoform.network.network import Shape
 
 RULES: dict[str, Rule] = {**ELEMENTWISE, **SHAPES, **LINEAR}
 RECURRENT = ("LSTM", "GRU", "RNN")
+LENGTHS_TRIED, ENTRIES_TRIED = 16, 1 << 22
 CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 
 
@@ -89,16 +91,29 @@ def with_rows(graph: Graph, rows: int) -> Graph:
 
 
 def only_one_row(graph: Graph) -> bool:
-    """Whether the shapes in a graph fit together for one row and for no other number."""
+    """Whether the shapes in a graph fit together for one row and for no other number.
+
+    Tried are all lengths that occur in the graph's constants and one that hardly does; where one
+    of them fits, or there are too many to try, the answer is no.
+    """
+    lengths = {ROWS, *(n for array in graph.constants.values() for n in array.shape if n > 1)}
+    row = sum(math.prod(entry.sizes[1:]) for entry in graph.inputs)  # type: ignore[arg-type]
+    if len(lengths) > LENGTHS_TRIED or max(lengths) * row > ENTRIES_TRIED:
+        return False
     try:
         run(with_rows(graph, 1), None)
     except IsoformError:
         return False
+    return not any(fits(graph, rows) for rows in sorted(lengths))
+
+
+def fits(graph: Graph, rows: int) -> bool:
+    """Whether the shapes in a graph agree for this many rows."""
     try:
-        run(with_rows(graph, ROWS), None)
+        run(with_rows(graph, rows), None)
     except FormatError:
-        return True
-    return False
+        return False
+    return True
 
 
 def without_rule(graph: Graph) -> list[str]:
