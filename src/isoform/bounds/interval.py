@@ -140,7 +140,8 @@ def linear_bounds(
 
 
 def finite_part(bounds: Bounds) -> Bounds:
-    return tuple(np.where(np.isfinite(end), end, 0.0) for end in bounds)  # type: ignore
+    low, high = (np.where(np.isfinite(end), end, 0.0) for end in bounds)
+    return low, high
 
 
 def parts(matrix: Matrix) -> tuple[Matrix, Matrix]:
@@ -199,16 +200,18 @@ def scan_bounds(operator: Scan, state: Bounds, steps: Bounds) -> Bounds:
     results: list[Bounds] = []
     for t in range(operator.horizon):
         piece = slice(t * width, (t + 1) * width)
-        found: list[Bounds] = [
-            tuple(np.concatenate([s, x[piece]]) for s, x in zip(state, steps, strict=True))
-        ]  # type: ignore[list-item]
+        found: list[Bounds] = [(
+            np.concatenate([state[0], steps[0][piece]]),
+            np.concatenate([state[1], steps[1][piece]]),
+        )]
         for _, node in operator.cell.items():
             found.append(node_bounds(node, [found[operand] for operand in node.operands]))
         low, high = found[operator.cell.outputs[0]]
         state = low[: operator.state], high[: operator.state]
         results.append((low[operator.state :], high[operator.state :]))
-    return tuple(  # type: ignore[return-value]
-        np.concatenate([state[end], *(result[end] for result in results)]) for end in (0, 1)
+    return (
+        np.concatenate([state[0], *(low for low, _ in results)]),
+        np.concatenate([state[1], *(high for _, high in results)]),
     )
 
 

@@ -108,11 +108,13 @@ def relax(
         lows.append(np.full(len(limit), -np.inf))
         highs.append(limit)
     blocks.append([empty(size) for size in sizes])  # fixes the widths of values without rows
-    columns = tuple(np.concatenate([pair[end] for pair in bounds]) for end in (0, 1))
+    columns = (
+        np.concatenate([low for low, _ in bounds]), np.concatenate([high for _, high in bounds])
+    )
     matrix = block_array(blocks, format="csr")
     return Relaxation(
         matrix, np.concatenate(lows or [np.zeros(0)]), np.concatenate(highs or [np.zeros(0)]),
-        columns, offsets,  # type: ignore[arg-type]
+        columns, offsets,
     )
 
 

@@ -114,7 +114,8 @@ def node_form(
         case Relu():
             return relu_form(forms[0], bounds[0], symbols)
         case Product():
-            return product_form(*aligned(forms), symbols)
+            left, right = aligned(forms)
+            return product_form(left, right, symbols)
         case Concat():
             parts = aligned(forms)
             return Form(

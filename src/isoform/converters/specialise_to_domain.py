@@ -129,9 +129,10 @@ def rewrite(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Rewrit
     units = sum(form.widths[1:-1]), sum(result.widths[1:-1])
     dead = sum(": dead" in line for line in lines.values())
     carriers = sum(int((layer.units == CARRIER).sum()) for layer in layers[:-1])
-    on = sum(": always on" in line for line in lines.values())
+    always = sum(": always on" in line for line in lines.values())
+    carried = f" ({carriers:,} new units carry some)" if carriers else ""
     summary = (f"{units[0]:,} units became {units[1]:,}: {dead:,} never fire on the domain, "
-               f"{on:,} always do" + (f" ({carriers:,} new units carry some)" if carriers else ""))
+               f"{always:,} always do{carried}")
     return Rewritten(result, (summary, *notes, *(lines[key] for key in sorted(lines))))
 
 

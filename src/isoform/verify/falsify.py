@@ -222,9 +222,10 @@ def ascend(search: Search, x: np.ndarray) -> np.ndarray:
         if step == 0.0 or time.monotonic() > search.deadline:
             break
         back = search.goal.cotangents(f, g)
-        slope = sum(
+        by_source, by_target = (
             net.pullback(v, c) for net, v, c in zip(search.nets, values, back, strict=True)
         )
+        slope = by_source + by_target
         x = pull(search.place, x + moves(search, x, slope, step))
     return best
 

@@ -118,8 +118,8 @@ def sample(place: Place, rng: np.random.Generator, count: int) -> np.ndarray:
             return drawn[rng.permutation(len(drawn))[:count]]
         case Sequences():
             steps = [sample(place.parts[0], rng, count) for _ in range(place.domain.length)]
-            rows = min(len(step) for step in steps)
-            return np.concatenate([step[:rows] for step in steps], axis=1)
+            common = min(len(step) for step in steps)
+            return np.concatenate([step[:common] for step in steps], axis=1)
         case Everywhere():
             x = rng.standard_normal((count, n)) * np.resize(SCALES, count)[:, None]
             sparse = rng.random((count, n)) < 2.0 / max(2, n)
@@ -204,12 +204,14 @@ def snap(place: Place, x: np.ndarray, bits: int, sharp: bool = False) -> Exact |
             return points[int(np.abs(points.to_float() - x).sum(axis=1).argmin())].reduced()
         case Union():
             gaps = [float(np.abs(pull(part, x[None]) - x).max()) for part in place.parts]
-            found = (snap(place.parts[i], x, bits, sharp) for i in np.argsort(gaps, kind="stable"))
-            return next((point for point in found if point is not None), None)
+            nearest = np.argsort(gaps, kind="stable").tolist()
+            tried = (snap(place.parts[i], x, bits, sharp) for i in nearest)
+            return next((point for point in tried if point is not None), None)
         case Sequences():
             pieces = np.split(x, place.domain.length)
             found = [snap(place.parts[0], piece, bits, sharp) for piece in pieces]
-            return None if any(f is None for f in found) else concatenate(found)  # type: ignore
+            held = [point for point in found if point is not None]
+            return concatenate(held) if len(held) == len(found) else None
         case Everywhere():
             exponents = np.floor(np.log2(np.maximum(np.abs(x), SMALLEST))).astype(int) - bits
             near = [
