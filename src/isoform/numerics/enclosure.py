@@ -17,6 +17,7 @@ from isoform.numerics.exact import Exact, as_array, exact_fractions
 from isoform.numerics.sparse import ExactSparse
 
 PRECISION = 128
+GRID = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,5 +162,12 @@ def softmax_enclosure(value: Enclosure, group: int) -> Enclosure:
                 for j in others:
                     gap = theirs[j] - mine[flat]
                     total += flint.arb(flint.fmpq(gap.numerator, gap.denominator)).exp()
-                results[side].append(endpoints(1 / total)[side])
+                results[side].append(on_grid(endpoints(1 / total)[side], up=side == 1))
     return Enclosure(exact_fractions(results[0], shape), exact_fractions(results[1], shape))
+
+
+def on_grid(value: Fraction, *, up: bool) -> Fraction:
+    """The next multiple of 2^-GRID, outward: tiny probabilities would need long denominators."""
+    scaled = value.numerator << GRID
+    whole = -(-scaled // value.denominator) if up else scaled // value.denominator
+    return Fraction(whole, 1 << GRID)
