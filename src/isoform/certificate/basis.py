@@ -112,21 +112,32 @@ class Block:
 
 @dataclass(slots=True)
 class Basis:
-    """The columns so far; blocks are only ever appended."""
+    """The columns so far; blocks are only ever appended. start: the inputs as rows."""
 
     inputs: int
     range: Range
+    start: ExactSparse
     blocks: list[Block] = field(default_factory=list)
 
     @staticmethod
     def on(box: Box | None, n: int) -> Basis:
-        """The constant and the inputs, in a box of dimension n (None: all of space)."""
+        """The constant and the inputs, in a box of dimension n (None: all of space). An input with
+        low = high is that multiple of the constant."""
         one = Range.between(1, 1, 1)
+        plain = ExactSparse.eye(n, n + 1, at=1)
         if box is None:
-            return Basis(n, join([one, Range.all_reals(n)]))
+            return Basis(n, join([one, Range.all_reals(n)]), plain)
         closed = np.zeros(n, dtype=bool)
         inputs = Range(grid_down(box.low), grid_up(box.high), closed, closed)
-        return Basis(n, join([one, inputs]))
+        fixed = np.flatnonzero((box.high - box.low).sign() == 0)
+        if not len(fixed):
+            return Basis(n, join([one, inputs]), plain)
+        data, columns = integers([box.low.denominator] * n, (n,)), np.arange(1, n + 1)
+        data[fixed], columns[fixed] = box.low.numerator[fixed], 0
+        start = ExactSparse.of_triplets(
+            (n, n + 1), np.arange(n), columns, data, box.low.denominator
+        )
+        return Basis(n, join([one, inputs]), start)
 
     @property
     def width(self) -> int:

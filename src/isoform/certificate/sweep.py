@@ -36,7 +36,7 @@ def run(network: Network, basis: Basis, decide: Decide) -> Value:
     basis's domain, over the reals. Raises CertificateRejected where a code is not admissible.
     """
     n = network.dimension
-    start = Value(ExactSparse.eye(n, basis.width, at=1), integers([0] * n, (n,)))
+    start = Value(basis.start.widened(basis.width), integers([0] * n, (n,)))
     return run_from(network, start, basis, decide)
 
 
