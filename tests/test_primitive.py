@@ -86,6 +86,8 @@ CASES = [
     (Clip(-0.5, 1.0), [(7,)], lambda z: np.minimum(np.maximum(z, -0.5), 1.0)),
     (Clip(None, 1.0), [(7,)], lambda z: np.minimum(z, 1.0)),
     (Clip(0.25, None), [(7,)], lambda z: np.maximum(z, 0.25)),
+    (Clip(-1e30, 1.0), [(7,)], lambda z: np.minimum(z, 1.0)),
+    (Clip(-1e30, None), [(7,)], lambda z: z),
     (Clip(2.0, 1.0), [(7,)], lambda z: np.full_like(z, 1.0)),
     (Clip(None, None), [(7,)], lambda z: z),
     (HardSigmoid(0.2, 0.5), [(5,)], lambda z: np.clip(0.2 * z + 0.5, 0, 1)),

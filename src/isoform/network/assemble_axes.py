@@ -179,6 +179,8 @@ def expand(asm: Assembler, value: Value, target: Value) -> Value:
     if not value.batched:
         wanted = integer_list(asm, target, "the shape of an expansion")
         return moved(value, lambda a: np.broadcast_to(a, wide(a.shape, wanted)))
+    if target.array.size > value.rank:
+        raise NotRowByRow("an expansion to more axes moves the batch axis")
     row = same_for_rows(asm, value, target, wide, "an expansion")
     return moved(value, lambda a: np.broadcast_to(a, row))
 
@@ -220,6 +222,8 @@ def squeeze(asm: Assembler, value: Value, axes: Sequence[int] | None = None) -> 
         if isinstance(value, Computed) and value.batched and asm.rows in (None, 1):
             raise NotRowByRow("a squeeze of every axis of length 1 takes the batch axis too")
         places = tuple(k for k, n in enumerate(value.shape) if n == 1)
+    elif len(axes) == 0:
+        raise NotTaken("a squeeze of an empty list of axes: runtimes disagree on what it means")
     else:
         places = axes_of(value, axes, "a squeeze")
     if any(value.shape[place] != 1 for place in places):

@@ -250,7 +250,7 @@ def parametric_relu(asm: Assembler, value: Value, slope: Value) -> Value:
 def power(asm: Assembler, value: Value, exponent: Value) -> Value:
     """value ** exponent, with one constant exponent for all entries."""
     if isinstance(value, Known) and isinstance(exponent, Known):
-        return folded(lambda a, b: np.power(a, b.astype(a.dtype)), value, exponent)
+        return folded(lambda a, b: np.power(a, b).astype(a.dtype), value, exponent)
     if isinstance(exponent, Computed):
         raise NotTaken("a power with a computed exponent")
     numbers = np.unique(asm.plain(exponent, "an exponent"))
@@ -261,6 +261,8 @@ def power(asm: Assembler, value: Value, exponent: Value) -> Value:
         raise NotTaken(
             f"a power with exponent {number}: only multiples of 1/2 up to {LARGEST_POWER}"
         )
+    if value.dtype.kind in "iu" and (number < 0 or number != int(number)):
+        raise NotTaken(f"a power of computed integers with exponent {number}")
     asm.numbers(exponent, value)  # type: ignore[arg-type]
     if number == 1:
         return value

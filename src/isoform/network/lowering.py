@@ -17,6 +17,7 @@ from isoform.network.network import Builder, Network, prune
 from isoform.network.operators import Linear, Opaque, Operator, Product, Relu, Select, Step
 from isoform.numerics.exact import Exact
 
+LARGEST_BASE = 1 << 16  # a float32 keeps 7 bits after the point of such a number
 Number = int | float | Fraction
 Term = tuple[int, Number | Constant]  # a value and its factor, one number or one an entry
 
@@ -142,9 +143,19 @@ class Lowering:
     def opaque(self, name: str, value: int, group: int = 0) -> int:
         return self.add(Opaque(name, group), (value,), self.size(value))
 
+    def as_base(self, value: int) -> bool:
+        """Whether b + relu(a - b) is best written with this value as b: constants save a wire."""
+        return self.constant_of(value) is not None and not self.too_large(value)
+
+    def too_large(self, value: int) -> bool:
+        """Whether a constant is so large that adding it would drown the other operand in floats
+        (a bound that is there to never matter)."""
+        fixed = self.constant_of(value)
+        return fixed is not None and exact(fixed).max_abs() > LARGEST_BASE
+
     def maximum(self, left: int, right: int) -> int:
-        """max(a, b) = b + relu(a - b), written with the constant, if any, as b."""
-        if self.constant_of(left) is not None:
+        """max(a, b) = b + relu(a - b), written with a constant, if any, as b (see `as_base`)."""
+        if self.as_base(left) or self.too_large(right):
             left, right = right, left
         gap = self.relu(self.affine([(left, 1), (right, -1)]))
         return self.affine([(right, 1), (gap, 1)])

@@ -31,7 +31,7 @@ def minimum(low: Lowering, node: Node, operands: list[int], shapes: list[Shape])
     while len(values) > 1:
         pairs = []
         for a, b in zip(values[::2], values[1::2], strict=False):
-            if low.constant_of(a) is not None:
+            if low.as_base(a) or low.too_large(b):
                 a, b = b, a
             gap = low.relu(low.affine([(b, 1), (a, -1)]))
             pairs.append(low.affine([(b, 1), (gap, -1)]))

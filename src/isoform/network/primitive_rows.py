@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoform.network.affine_rows import AffineRows, as_bias, as_map, entries
+from isoform.network.affine_rows import AffineRows, as_bias, as_map, entries, product
 from isoform.network.linear_map import Constant, LinearMap, exact
-from isoform.network.size import Size
+from isoform.network.network import Network
+from isoform.network.operators import Linear
+from isoform.network.size import Size, constants_of, measure
 from isoform.numerics.exact import Exact, integers
 from isoform.numerics.sparse import ExactSparse
 
@@ -59,19 +61,30 @@ def negated(key: Key) -> Key:
     return key[0], tuple(-value for value in key[1]), -key[2]
 
 
-def rows_of_keys(keys: Sequence[Key], exponents: Sequence[int], width: int) -> AffineRows:
-    """Row i = keys[i] / 2^exponents[i]."""
+def rows_of_keys(
+    keys: Sequence[Key], exponents: Sequence[int], width: int, denominator: int = 1
+) -> AffineRows:
+    """Row i = keys[i] / (2^exponents[i] * denominator)."""
     top = max(exponents, default=0)
     scale = [1 << (top - e) for e in exponents]
     counts = [len(key[0]) for key in keys]
     data = [value * s for key, s in zip(keys, scale, strict=True) for value in key[1]]
     columns = [column for key in keys for column in key[0]]
+    common = denominator << top
     matrix = ExactSparse.of_triplets(
         (len(keys), width), np.repeat(np.arange(len(keys)), counts),
-        np.array(columns, dtype=np.int64), integers(data, (len(data),)), 1 << top,
+        np.array(columns, dtype=np.int64), integers(data, (len(data),)), common,
     )
     bias = [key[2] * s for key, s in zip(keys, scale, strict=True)]
-    return AffineRows(matrix.reduced(), Exact(integers(bias, (len(keys),)), 1 << top).reduced())
+    return AffineRows(matrix.reduced(), Exact(integers(bias, (len(keys),)), common).reduced())
+
+
+def through(outer: AffineRows, inner: AffineRows) -> AffineRows:
+    """outer(inner(h)), reduced."""
+    bias = outer.bias
+    if inner.bias.any():
+        bias = (bias + outer.matrix.times(inner.bias)).reduced()
+    return AffineRows(product(outer.matrix, inner.matrix).reduced(), bias)
 
 
 def rows_of_layers(layers: Sequence[tuple[LinearMap, Constant | None]]) -> list[AffineRows]:
@@ -89,13 +102,18 @@ def layers_of_rows(chain: Sequence[AffineRows]) -> tuple[tuple[LinearMap, Consta
     return tuple((as_map(rows.matrix), as_bias(rows.bias)) for rows in chain)
 
 
-def bounded_size(layers: Sequence[tuple[LinearMap, Constant | None]], units: Sequence[int]) -> Size:
-    """What a chain of these widths takes at most when no matrix gets more entries than it has."""
-    weights = 0
-    for part, _ in layers:
-        weights += min(2 * entries(part), part.inputs * part.outputs)
-    parameters = weights + sum(part.outputs for part, _ in layers)
-    return Size(
-        depth=len(layers) - 1, width=max(units, default=0), units=sum(units),
-        parameters=parameters, nonzeros=parameters, flops=2 * weights, bytes=8 * parameters,
-    )
+def bounded_size(chain: Network) -> Size:
+    """What a chain takes at most when its units become fewer, no matrix gets more entries than it
+    has, and every bias is written out."""
+    before = measure(chain)
+    weights = parameters = 0
+    for node in chain.nodes:
+        if isinstance(node.operator, Linear):
+            for part in node.operator.maps:
+                weights += min(2 * entries(part), part.inputs * part.outputs)
+            parameters += node.shape[0]
+        else:
+            parameters += sum(constant.size for constant in constants_of(node.operator))
+    parameters += weights
+    return replace(before, parameters=parameters, nonzeros=parameters, flops=2 * weights,
+                   bytes=8 * parameters)

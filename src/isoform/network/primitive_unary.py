@@ -10,7 +10,7 @@ import numpy as np
 from isoform.errors import UnsupportedModel
 from isoform.network.constants import broadcast, number_vector, reciprocal_root, tidy
 from isoform.network.linear_map import exact
-from isoform.network.lowering import Lowering
+from isoform.network.lowering import LARGEST_BASE, Lowering
 from isoform.network.network import Node, Shape
 from isoform.network.operators import Clip, Gelu, HardSigmoid, LeakyRelu, Power, PRelu
 from isoform.numerics.exact import Exact
@@ -42,15 +42,23 @@ def clip(low: Lowering, node: Node, operands: list[int], shapes: list[Shape]) ->
 
 
 def clip_value(low: Lowering, z: int, least: float | None, most: float | None) -> int:
-    """min(max(z, least), most) = least + relu(z - least) - relu(z - most), if least <= most."""
+    """min(max(z, least), most) = least + relu(z - least) - relu(z - most), if least <= most.
+
+    Where `least` is very large, z + relu(least - z) - relu(z - most), the same function, keeps z
+    from drowning in floating point.
+    """
     if least is not None and most is not None and least > most:
         return low.constant(number_vector(most, low.size(z)))
     if least is None and most is None:
         return z
-    if most is None:
-        return low.affine([(above(low, z, least), 1)], least)
+    if least is not None and abs(least) > LARGEST_BASE:
+        below = low.relu(low.affine([(z, -1)], least))
+        terms = [(z, 1), (below, 1)]
+        return low.affine(terms if most is None else [*terms, (above(low, z, most), -1)])
     if least is None:
         return low.affine([(z, 1), (above(low, z, most), -1)])
+    if most is None:
+        return low.affine([(above(low, z, least), 1)], least)
     return low.affine([(above(low, z, least), 1), (above(low, z, most), -1)], least)
 
 

@@ -49,7 +49,17 @@ class OnnxNode:
 
     def number(self, name: str, default: float) -> float:
         """A float attribute: the value of its float32. The default is rounded to one, too."""
-        return float(self.attributes.get(name, np.float32(default)))
+        number = float(self.attributes.get(name, np.float32(default)))
+        if not np.isfinite(number):
+            raise FormatError(f"attribute {name!r} is {number}")
+        return number
+
+    def flag(self, name: str, default: int = 0) -> bool:
+        """An integer attribute that says yes (1) or no (0)."""
+        number = self.integer(name, default)
+        if number not in (0, 1):
+            raise FormatError(f"attribute {name!r} is {number}, neither 0 nor 1")
+        return number == 1
 
     def integers(self, name: str) -> list[int] | None:
         """A list of integers; None where it is left out."""

@@ -239,7 +239,8 @@ def schema_of(proto: Any, opset: int) -> Any:
 
 def why_not(proto: Any) -> str:
     if proto.domain not in DOMAINS:
-        return f"operator of the domain {proto.domain!r}"
+        return (f"operator of the domain {proto.domain!r}, not of the standard; "
+                "onnx.inliner inlines functions of the file")
     if proto.op_type in RECURRENT:
         return "recurrent operator: this reader takes feed-forward graphs only"
     if proto.op_type in CONTROL:

@@ -67,19 +67,13 @@ def absolute(asm: Assembler, node: OnnxNode) -> Value:
 
 def leaky_relu(asm: Assembler, node: OnnxNode) -> Value:
     alpha = node.number("alpha", 0.01)
-    return pointwise.unary(asm, LeakyRelu(finite(alpha, "alpha")), node.value(0))
+    return pointwise.unary(asm, LeakyRelu(alpha), node.value(0))
 
 
 def hard_sigmoid(asm: Assembler, node: OnnxNode) -> Value:
-    alpha = finite(node.number("alpha", 0.2), "alpha")
-    beta = finite(node.number("beta", 0.5), "beta")
+    alpha = node.number("alpha", 0.2)
+    beta = node.number("beta", 0.5)
     return pointwise.unary(asm, HardSigmoid(alpha, beta), node.value(0))
-
-
-def finite(number: float, what: str) -> float:
-    if not np.isfinite(number):
-        raise FormatError(f"attribute {what!r} is {number}")
-    return number
 
 
 def clip(asm: Assembler, node: OnnxNode) -> Value:
@@ -129,19 +123,19 @@ def elu_parts(asm: Assembler, value: Value, alpha: float, inner: float, outer: f
 
 
 def elu(asm: Assembler, node: OnnxNode) -> Value:
-    return elu_parts(asm, live(asm, node), finite(node.number("alpha", 1.0), "alpha"), 1.0, 1.0)
+    return elu_parts(asm, live(asm, node), node.number("alpha", 1.0), 1.0, 1.0)
 
 
 def celu(asm: Assembler, node: OnnxNode) -> Value:
-    alpha = finite(node.number("alpha", 1.0), "alpha")
+    alpha = node.number("alpha", 1.0)
     if alpha == 0:
         raise FormatError("attribute 'alpha' is 0")
     return elu_parts(asm, live(asm, node), alpha, alpha, 1.0)
 
 
 def selu(asm: Assembler, node: OnnxNode) -> Value:
-    alpha = finite(node.number("alpha", 1.67326319217681884765625), "alpha")
-    gamma = finite(node.number("gamma", 1.05070102214813232421875), "gamma")
+    alpha = node.number("alpha", 1.67326319217681884765625)
+    gamma = node.number("gamma", 1.05070102214813232421875)
     return elu_parts(asm, live(asm, node), alpha, 1.0, gamma)
 
 
@@ -152,7 +146,7 @@ def live(asm: Assembler, node: OnnxNode) -> Value:
 def thresholded_relu(asm: Assembler, node: OnnxNode) -> Value:
     """z where z > alpha, else 0."""
     value = live(asm, node)
-    alpha = Known(np.float32(finite(node.number("alpha", 1.0), "alpha")))
+    alpha = Known(np.float32(node.number("alpha", 1.0)))
     above = order.compare(asm, ">", value, alpha)
     return order.where(asm, above, value, Known(np.zeros((), dtype=value.dtype)))
 
@@ -181,7 +175,7 @@ def sign(asm: Assembler, node: OnnxNode) -> Value:
 def swish(asm: Assembler, node: OnnxNode) -> Value:
     """z sigmoid(alpha z)."""
     value = live(asm, node)
-    inner = pointwise.scaled(asm, value, Fraction(finite(node.number("alpha", 1.0), "alpha")))
+    inner = pointwise.scaled(asm, value, Fraction(node.number("alpha", 1.0)))
     return pointwise.multiply(asm, value, pointwise.opaque(asm, "sigmoid", inner))
 
 
@@ -213,7 +207,7 @@ def modulo(asm: Assembler, node: OnnxNode) -> Value:
     left, right = node.value(0), node.value(1)
     if not (isinstance(left, Known) and isinstance(right, Known)):
         raise NotTaken("a remainder of computed values")
-    return pointwise.folded(np.fmod if node.integer("fmod", 0) else np.mod, left, right)
+    return pointwise.folded(np.fmod if node.flag("fmod") else np.mod, left, right)
 
 
 def rounding(function: Callable[[np.ndarray], np.ndarray]) -> Rule:

@@ -21,7 +21,7 @@ def gemm(asm: Assembler, node: OnnxNode) -> Value:
     return matrix.gemm(
         asm, node.value(0), node.value(1), node.optional(2),
         alpha=node.number("alpha", 1.0), beta=node.number("beta", 1.0),
-        turn_left=bool(node.integer("transA", 0)), turn_right=bool(node.integer("transB", 0)),
+        turn_left=node.flag("transA"), turn_right=node.flag("transB"),
     )
 
 
@@ -143,14 +143,14 @@ def pool_size(node: OnnxNode) -> tuple[int, ...]:
 def max_pool(asm: Assembler, node: OnnxNode) -> Value:
     node.only_first_output("indices")
     window = window_of(node, node.value(0), pool_size(node))
-    return windows.max_pool(asm, node.value(0), window, bool(node.integer("ceil_mode", 0)))
+    return windows.max_pool(asm, node.value(0), window, node.flag("ceil_mode"))
 
 
 def average_pool(asm: Assembler, node: OnnxNode) -> Value:
     window = window_of(node, node.value(0), pool_size(node))
     return windows.average_pool(
-        asm, node.value(0), window, ceil=bool(node.integer("ceil_mode", 0)),
-        count_padding=bool(node.integer("count_include_pad", 0)),
+        asm, node.value(0), window, ceil=node.flag("ceil_mode"),
+        count_padding=node.flag("count_include_pad"),
     )
 
 
@@ -174,7 +174,7 @@ def reduced_axes(asm: Assembler, node: OnnxNode, since: int) -> tuple[list[int] 
     places = node.integers_since(asm, since, "axes", 1)
     if places:
         return places, False
-    return None, bool(node.integer("noop_with_empty_axes", 0))
+    return None, node.flag("noop_with_empty_axes")
 
 
 def reduction(name: str) -> Rule:
@@ -182,7 +182,7 @@ def reduction(name: str) -> Rule:
 
     def rule(asm: Assembler, node: OnnxNode) -> Value:
         places, nothing = reduced_axes(asm, node, since)
-        keep = bool(node.integer("keepdims", 1))
+        keep = node.flag("keepdims", 1)
         value = node.value(0)
         before, after = AROUND.get(name, (None, None))
         if before is not None:
@@ -231,7 +231,7 @@ AROUND = {
 def position(largest: bool) -> Rule:
     return lambda asm, node: groups.position_of_extreme(
         asm, node.value(0), node.integer("axis", 0), largest=largest,
-        keep=bool(node.integer("keepdims", 1)), last=bool(node.integer("select_last_index", 0)),
+        keep=node.flag("keepdims", 1), last=node.flag("select_last_index"),
     )
 
 
@@ -249,9 +249,9 @@ def log_softmax(asm: Assembler, node: OnnxNode) -> Value:
 
 
 def batch_normalization(asm: Assembler, node: OnnxNode) -> Value:
-    if node.integer("training_mode", 0) or len(node.outputs) > 1 and any(node.outputs[1:]):
+    if node.flag("training_mode") or len(node.outputs) > 1 and any(node.outputs[1:]):
         raise NotTaken("training mode: it normalises over the batch")
-    if not node.integer("spatial", 1):
+    if not node.flag("spatial", 1):
         raise NotTaken("statistics of every entry (spatial = 0)")
     value, scale, shift, mean, variance = (node.value(position) for position in range(5))
     return groups.batch_normalization(

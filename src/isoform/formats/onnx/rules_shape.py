@@ -83,7 +83,7 @@ def span(asm: Assembler, node: OnnxNode) -> Value:
 
 
 def reshape(asm: Assembler, node: OnnxNode) -> Value:
-    return axes.reshape(asm, node.value(0), node.value(1), bool(node.integer("allowzero", 0)))
+    return axes.reshape(asm, node.value(0), node.value(1), node.flag("allowzero"))
 
 
 def flatten(asm: Assembler, node: OnnxNode) -> Value:
@@ -219,7 +219,7 @@ def space_to_depth(asm: Assembler, node: OnnxNode) -> Value:
 
 def cumulated(asm: Assembler, node: OnnxNode) -> Value:
     value, axis = node.value(0), int(scalar(asm, node.value(1), "an axis"))
-    if isinstance(value, Computed) or node.integer("exclusive", 0) or node.integer("reverse", 0):
+    if isinstance(value, Computed) or node.flag("exclusive") or node.flag("reverse"):
         raise NotTaken("a cumulated sum of computed values")
     place = axes.axis_of(value, axis, "a cumulated sum")
     return fold(lambda a: np.cumsum(a, axis=place, dtype=a.dtype), value)

@@ -101,6 +101,8 @@ def opset_of(model: Any, path: Path) -> int:
             f"opset {version}: isoform reads {OLDEST_OPSET} to {newest}; "
             "onnx.version_converter can convert the file"
         ])
+    if any(function.domain in DOMAINS for function in model.functions):
+        raise UnsupportedModel(path.name, ["functions that replace standard operators"])
     if model.graph.sparse_initializer:
         raise UnsupportedModel(path.name, ["sparse initialisers: store them dense"])
     return version
