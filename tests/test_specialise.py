@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from isoform.bounds import stable
 from isoform.bounds.stable import DEAD, ON, stable_units
+from isoform.certificate.verdict import Proved, Refuted
 from isoform.converters.specialise_to_domain import CONVERTER, SpecialiseOptions, rewrite
 from isoform.errors import Refused
 from isoform.formats.onnx.read import read_onnx
 from isoform.forms.feed_forward import FeedForward
 from isoform.network.affine_rows import AffineRows
 from isoform.network.carriers import by_basis, candidates, composed, short_below
+from isoform.network.claim import Claim, Equal
 from isoform.network.domain import (
     Binary,
     Box,
@@ -40,6 +42,7 @@ from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact, concatenate, exact_fractions
 from isoform.numerics.row_basis import full_rank, row_basis
 from isoform.numerics.sparse import ExactSparse
+from isoform.verify.prove import prove
 
 BACKWARD = SpecialiseOptions()
 ALWAYS = SpecialiseOptions(absorb="always")
@@ -104,7 +107,7 @@ def assert_contract(form: FeedForward, domain: Domain, options: SpecialiseOption
 @settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 10**9), st.sampled_from([0.0, 1.0, 4.0, 20.0]),
-    st.sampled_from(["interval", "backward", "programme"]),
+    st.sampled_from(["interval", "auto", "programme"]),
     st.sampled_from(["short", "always", "never"]), st.integers(0, 4),
 )
 def test_equal_on_the_domain_and_never_larger(
@@ -299,3 +302,33 @@ def test_aircraft_collision_avoidance(models: Path) -> None:
     assert sum(made.widths[1:-1]) == 258
     absorbed = assert_contract(form, box, ALWAYS)
     assert sum(absorbed.widths[1:-1]) == 253
+
+
+@pytest.mark.parametrize("absorb", ["short", "always"])
+def test_results_are_proved_equal(absorb: str) -> None:
+    """The prover derives the decisions again, fixed inputs included; and sees a wrong one."""
+    rng = np.random.default_rng(6)
+    widths = [5, 16, 16, 3]
+    parts = [
+        ((rng.standard_normal((m, n)) / 2).astype(np.float32), rng.standard_normal(m).astype("f4"))
+        for n, m in zip(widths, widths[1:], strict=False)
+    ]
+    form = network_of(parts)
+    box = Box(["-0.3"] * 3 + ["0.1", "0.7"], ["0.3"] * 3 + ["0.1", "1"])
+    made = assert_contract(form, box, SpecialiseOptions(absorb=absorb))
+    assert sum(made.widths[1:-1]) < 24
+    claim = Claim(Equal(), box)
+    assert isinstance(prove(form.lower(), made.lower(), claim), Proved)
+    (part, bias), *rest = made.layers
+    fewer = np.array(part.constants["weight"], dtype=np.float64)
+    fewer[0] *= 1 + 2.0**-30
+    wrong = FeedForward(((Dense(fewer), bias), *rest), made.activations)
+    assert isinstance(prove(form.lower(), wrong.lower(), claim), Refuted)
+
+
+def test_large_networks_use_intervals_by_default() -> None:
+    rng = np.random.default_rng(0)
+    parts = [(rng.standard_normal((200, 160)).astype(np.float32), np.zeros(200)),
+             (np.ones((1, 200)), np.zeros(1))]
+    notes = rewrite(network_of(parts), Box([0] * 160, ["0.01"] + ["1"] * 159), BACKWARD).notes
+    assert not any("backward" in note for note in notes)

@@ -40,18 +40,20 @@ from isoform.numerics.sparse import ExactSparse, stack
 
 ABSORB = ("short", "always", "never")
 ROUNDS = 8  # more have not been seen to change anything
+PROVABLE = 30_000  # weights up to which the prover takes backward bounds by itself
 CARRIER = -1
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialiseOptions:
     """effort: "interval", "backward" or "programme" (which also uses zonotopes and linear
-    programmes; the certificate cannot re-derive those, so a proof may fail where they decide).
+    programmes; a proof may fail where they decide); "auto" is backward for networks of up to
+    30,000 weights, whose backward bounds the prover derives again by itself, else interval.
     absorb: whether units that always fire are replaced by fewer, whose weights are products:
     "short" where the new constants need no wider float than the old ones, so that the written file
     stays equal; "always" (a float file rounds the products); "never"."""
 
-    effort: str = "backward"
+    effort: str = "auto"
     absorb: str = "short"
 
 
@@ -81,8 +83,8 @@ def requires(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Refus
         if not isinstance(operator, Relu):
             return Refusal(f"hidden layer {i + 1} is {activation_name(operator)}, not ReLU",
                            "--to feed-forward rewrites piecewise linear activations first")
-    if options.effort not in EFFORTS:
-        return Refusal(f"effort {options.effort!r} is unknown", f"use {', '.join(EFFORTS)}")
+    if options.effort not in ("auto", *EFFORTS):
+        return Refusal(f"effort {options.effort!r} is unknown", f"use auto, {', '.join(EFFORTS)}")
     if options.absorb not in ABSORB:
         return Refusal(f"absorb {options.absorb!r} is unknown", f"use {', '.join(ABSORB)}")
     return None
@@ -116,11 +118,14 @@ def rewrite(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Rewrit
         for i, (part, bias) in enumerate(form.layers)
     ]
     layers, notes = fixed_inputs(layers, box)
+    effort = options.effort
+    if effort == "auto":
+        effort = "backward" if form.size.nonzeros <= PROVABLE else "interval"
     lines: dict[tuple[int, int], str] = {}
     for _ in range(ROUNDS):
         before = layers
         network = chain_of(layers).lower()
-        found = stable_units(network, domain, effort=options.effort)
+        found = stable_units(network, domain, effort=effort)
         lines = decisions(layers, found) | lines
         layers = one_round(layers, found, box, options)
         if same(before, layers):
