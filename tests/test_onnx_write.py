@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from isoform.errors import FormatError, Refused, TooLarge
+from isoform.errors import Refused, TooLarge
 from isoform.formats.onnx.read import read_onnx
 from isoform.formats.onnx.write import write_onnx
-from isoform.formats.replay import run_onnx, runtime_version
+from isoform.formats.replay import run_onnx
 from isoform.network.evaluate import evaluate, evaluate_exact
 from isoform.network.linear_map import Conv, Csr, Dense, Gather
 from isoform.network.model import Signature, Tensor
@@ -274,20 +274,6 @@ def double(network: Network) -> Signature:
     return Signature(inputs=inputs, outputs=outputs)
 
 
-def test_kernels_that_onnxruntime_lacks(tmp_path: Path) -> None:
-    """A float64 convolution is valid ONNX, but not for onnxruntime's CPU provider."""
-    from onnx.reference import ReferenceEvaluator
-
-    network = rounded(NETWORKS["position bias"], np.float64)
-    path = tmp_path / "m.onnx"
-    write_onnx(network, path, signature=double(network))
-    x = points(network).astype(np.float64)
-    with pytest.raises(Refused, match="no CPU kernel"):
-        run_onnx(path, x)
-    (y,) = ReferenceEvaluator(onnx.load(path)).run(None, {"input": x.reshape(5, 1, 4)})
-    assert np.allclose(y.reshape(5, -1), evaluate(network, x), rtol=1e-12)
-
-
 def test_the_signature_is_restored(tmp_path: Path) -> None:
     """Two shaped inputs and two outputs around a flat network."""
     b = Builder((7,))
@@ -394,13 +380,3 @@ def test_nothing_is_left_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_wrong_signatures(signature: Signature, message: str, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=message):
         write_onnx(dense(), tmp_path / "m.onnx", signature=signature)
-
-
-def test_replay_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    assert runtime_version().startswith("onnxruntime ")
-    write_onnx(dense(), tmp_path / "m.onnx")
-    with pytest.raises(Refused, match="4 entries"):
-        run_onnx(tmp_path / "m.onnx", np.zeros((1, 4)))
-    (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(FormatError, match="does not run"):
-        run_onnx(tmp_path / "bad.onnx", np.zeros((1, 3)))

@@ -213,16 +213,15 @@ def chain(network: Network) -> list[Arrays]:
             if not isinstance(node.operator, Relu) or node.operands != (value - 1,):
                 raise NotInClass(f"node {value} is no ReLU of the layer before it")
             continue
-        operator = node.operator
-        single = isinstance(operator, Linear) and len(operator.maps) == 1
-        if not single or not isinstance(operator.maps[0], Dense):
-            raise NotInClass(f"node {value} is no dense layer")
+        match node.operator:
+            case Linear(maps=(Dense(weight=weight),), bias=bias):
+                pass
+            case _:
+                raise NotInClass(f"node {value} is no dense layer")
         if node.operands != (value - 1,):
             raise NotInClass(f"node {value} does not take the value before it")
-        bias = np.zeros(operator.maps[0].outputs) if operator.bias is None else operator.bias
-        layers.append((
-            doubles(operator.maps[0].weight, value), doubles(bias, value).reshape(-1)
-        ))
+        bias = np.zeros(weight.shape[0]) if bias is None else bias
+        layers.append((doubles(weight, value), doubles(bias, value).reshape(-1)))
     last = len(network.inputs) + len(network.nodes) - 1
     if len(network.inputs) != 1 or network.outputs != (last,) or len(network.nodes) % 2 == 0:
         raise NotInClass("the network is no chain of dense layers that ends in one")

@@ -38,9 +38,11 @@ def run_onnx(path: str | os.PathLike[str], x: np.ndarray) -> np.ndarray:
     points = np.asarray(x)
     if points.ndim != 2:
         raise Refused(f"replay takes points as rows, an array (batch, n), not {points.shape}")
+    if not len(points):
+        return run_onnx(path, np.zeros((1, points.shape[1])))[:0]
     shapes = [given.shape for given in session.get_inputs()]
     if None not in map(size_of, shapes) and total(shapes) == points.shape[1]:
-        return run_each(session, points)
+        return np.concatenate([run_whole(session, point) for point in points])
     per_row = [size_of(shape[1:]) for shape in shapes]
     if None not in per_row and sum(size or 0 for size in per_row) == points.shape[1]:
         return run_blocks(session, points, rows_at_once(shapes))
@@ -100,7 +102,7 @@ def run_blocks(session: Any, points: np.ndarray, rows: int | None) -> np.ndarray
         block = points[start : start + rows]
         filled = np.concatenate([block, np.repeat(block[-1:], rows - len(block), axis=0)])
         results.append(run_batch(session, filled)[: len(block)])
-    return np.concatenate(results) if results else run_batch(session, points)
+    return np.concatenate(results)
 
 
 def run_batch(session: Any, points: np.ndarray) -> np.ndarray:
@@ -121,13 +123,6 @@ def flat_rows(y: np.ndarray, rows: int) -> np.ndarray:
             f"an output has shape {y.shape} for a batch of {rows}: its first axis is no batch axis"
         )
     return y.reshape(rows, -1).astype(np.float64)
-
-
-def run_each(session: Any, points: np.ndarray) -> np.ndarray:
-    """One run a point, all axes being part of the function."""
-    if not len(points):
-        return run_whole(session, np.zeros(points.shape[1]))[:0]
-    return np.concatenate([run_whole(session, point) for point in points])
 
 
 def run_whole(session: Any, point: np.ndarray) -> np.ndarray:

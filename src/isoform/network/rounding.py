@@ -185,6 +185,9 @@ class Splitter:
     def parts(self, name: str, constant: Constant) -> list[np.ndarray]:
         return self.once("parts", constant, lambda: parts_of(name, constant, self.dtype))
 
+    def compacted(self, weight: np.ndarray) -> LinearMap:
+        return self.once("compact", weight, lambda: compact(weight))
+
     def maps(self, name: str, part: LinearMap) -> list[LinearMap]:
         return self.once("maps", part, lambda: split_map(name, part, self))
 
@@ -234,18 +237,17 @@ def split_map(name: str, part: LinearMap, splitter: Splitter) -> list[LinearMap]
     match part:
         case Dense():
             parts = splitter.parts(f"{name} weight", part.weight)
-            rest = [splitter.once("compact", p, lambda p=p: compact(p)) for p in parts[1:]]
-            return [Dense(parts[0]), *rest]
+            return [Dense(parts[0]), *map(splitter.compacted, parts[1:])]
         case Conv():
             parts = splitter.parts(f"{name} kernel", part.kernel)
             return [replace(part, kernel=piece) for piece in parts]
         case Csr():
             parts = splitter.parts(f"{name} values", part.values)
             return [replace(part, values=parts[0]), *(thinned(part, p) for p in parts[1:])]
-        case Gather(scale=None):
-            return [part]
-        case Gather(scale=scale):
-            parts = splitter.parts(f"{name} scale", scale)
+        case Gather():
+            if part.scale is None:
+                return [part]
+            parts = splitter.parts(f"{name} scale", part.scale)
             rest = [
                 replace(part, indices=np.where(piece != 0, part.indices, -1), scale=piece)
                 for piece in parts[1:]

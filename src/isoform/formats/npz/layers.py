@@ -30,6 +30,7 @@ def read_npz(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Lo
     """
     arrays = read_npz_arrays(path, limit_bytes)
     origin = os.fspath(path)
+    reading: tuple[str, ...] = ()
     if "form" not in arrays:
         network, dtype = layer_list(arrays, origin)
         default = Signature.of(network)
@@ -44,9 +45,8 @@ def read_npz(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Lo
             raise UnsupportedModel(
                 origin, [f"it holds the form {form!r}, not a network; read it as that form"]
             )
-        network, signature, reading = network_of(arrays), signature_of(arrays), ()
-        if signature is None:
-            signature = Signature.of(network)
+        network = network_of(arrays)
+        signature = signature_of(arrays) or Signature.of(network)
     return Loaded(
         network=network, signature=signature, origin=origin, digest=file_digest(path),
         reading=reading,
