@@ -92,5 +92,4 @@ def test_every_file_is_in_the_catalogue() -> None:
     folder = Path(isoform.converters.__file__).parent
     files = {path.stem for path in folder.glob("*.py")} - {"__init__", "converter", "catalogue"}
     names = {converter.name for converter in CATALOGUE}
-    assert names <= files
-    assert len(names) == len(CATALOGUE)
+    assert names == files and len(names) == len(CATALOGUE)

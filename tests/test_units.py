@@ -13,9 +13,19 @@ from hypothesis import strategies as st
 from isoform.converters import canonicalise, merge_units
 from isoform.forms.feed_forward import FeedForward, dense_chain, redundant_layers
 from isoform.network.domain import Everywhere
-from isoform.network.evaluate import evaluate_exact
+from isoform.network.evaluate import evaluate, evaluate_exact
 from isoform.network.linear_map import Dense, exact
-from isoform.network.operators import LeakyRelu, Relu
+from isoform.network.operators import (
+    Abs,
+    Clip,
+    Gelu,
+    LeakyRelu,
+    Opaque,
+    Operator,
+    PRelu,
+    Relu,
+    Step,
+)
 from isoform.numerics.exact import Exact, exact_fractions
 
 HERE = Everywhere()
@@ -173,8 +183,64 @@ def test_dependent_pairs_merge_and_independent_ones_stay() -> None:
     assert "2 antiparallel pairs stay" in notes(form)
 
 
-def test_other_activations_are_refused() -> None:
-    form = FeedForward(dense_chain((2, 3, 1), 0), (LeakyRelu(0.5),))
+ALIKE = [  # activation, the factor that it lets through, whether the next bias changes
+    (LeakyRelu(0.125), 3, 0), (Abs(), 3, 0), (Opaque("tanh"), -1, 0), (Opaque("sigmoid"), -1, 1),
+    (Gelu(), 1, 0), (Clip(0.0, 6.0), 1, 0), (PRelu(np.array([0.25])), 5, 0),
+]
+
+
+@pytest.mark.parametrize(("operator", "factor", "shift"), ALIKE, ids=lambda v: str(v)[:12])
+def test_other_activations_by_their_symmetries(operator: Operator, factor: int, shift: int) -> None:
+    """A hidden unit replaced by its image under the symmetry gives the same canonical form."""
+    first, second = dense_chain((2, 3, 2), 7)
+    w, b = exact(first[0].weight), exact(first[1])  # type: ignore[union-attr, arg-type]
+    scale = exact_fractions([1, factor, 1], (3,))
+    order = [2, 1, 0]
+    w2, b2 = exact(second[0].weight), exact(second[1])  # type: ignore[union-attr, arg-type]
+    inverse = exact_fractions([1, Fraction(1, factor), 1], (3,))
+    offset = Exact.of(np.array([0, shift, 0]))  # s(z) = shift + s(factor z) / factor
+    other = FeedForward(
+        ((Dense((w * scale.reshape(-1, 1))[order]), (b * scale)[order]),
+         (Dense((w2 * inverse)[:, order]), b2 + w2 @ offset)), (operator,),
+    )
+    form = FeedForward((first, second), (operator,))
+    assert canonical(form) == canonical(other)
+
+
+@pytest.mark.parametrize(("operator", "factor", "shift"), ALIKE, ids=lambda v: str(v)[:12])
+def test_equivalent_units_merge(operator: Operator, factor: int, shift: int) -> None:
+    rows = [[1.0, -2.0], [factor * 1.0, factor * -2.0], [0.5, 1.0]]
+    form = FeedForward(
+        ((Dense(np.array(rows)), np.array([0.5, factor * 0.5, 1.0])),
+         (Dense(np.array([[1.0, 3.0, -1.0]])), np.array([0.25]))), (operator,),
+    )
+    less = merged(form)
+    assert less.widths == (2, 2, 1)
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    assert np.allclose(evaluate(less.lower(), x), evaluate(form.lower(), x), atol=1e-12)
+
+
+def test_a_step_ignores_the_scale() -> None:
+    form = FeedForward(
+        ((Dense(np.array([[1.0, 2], [4, 8]])), np.array([1.0, 4])),
+         (Dense(np.array([[1.0, 3]])), None)), (Step(),),
+    )
+    less = merged(form)
+    assert less.widths == (2, 1, 1) and canonical(form) == canonical(less)
+    assert_same_function(form, canonical(form))
+
+
+@pytest.mark.parametrize("operator", [Gelu(), Clip(0.0, 6.0), Opaque("sigmoid")])
+def test_scaled_units_of_other_activations_stay(operator: Operator) -> None:
+    form = FeedForward(
+        ((Dense(np.array([[1.0, 2], [2, 4]])), None), (Dense(np.array([[1.0, 3]])), None)),
+        (operator,),
+    )
+    assert merged(form).widths == (2, 2, 1)
+
+
+def test_a_slope_for_each_unit_is_refused() -> None:
+    form = FeedForward(dense_chain((2, 3, 1), 0), (PRelu(np.array([0.5, 0.25, 0.125])),))
     for module in (canonicalise, merge_units):
         refusal = module.CONVERTER.requires(form, HERE, NONE)
-        assert refusal is not None and "ReLU" in refusal.reason
+        assert refusal is not None and "slope" in refusal.reason
