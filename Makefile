@@ -49,7 +49,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.stamp-dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/river.py

@@ -2,8 +2,8 @@
 """Draws docs/images/one-function.png (`python benchmarks/picture.py`).
 
 A small network is trained on a function of two inputs and then written in a clumsy way: units in
-another order and scale, dead units, a unit twice, a layer that does nothing, a linear layer that
-could be multiplied out. isoform rewrites it and proves the result equal; the picture shows both
+another order and scale, dead units, units twice, a linear layer that could be multiplied out.
+isoform rewrites it for the square and proves the result equal there; the picture shows both
 networks and the linear pieces of the one function.
 """
 
@@ -27,7 +27,8 @@ from isoform.network.operators import Linear, Relu
 from isoform.network.size import measure
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "one-function.png"
-STEPS = ("collapse_linear", "layered_to_feed_forward", "merge_units", "canonicalise")
+STEPS = ("collapse_linear", "layered_to_feed_forward", "specialise_to_domain")
+DOMAIN = "box:-1,1"
 POSITIVE, NEGATIVE, INK = "#3b5bdb", "#e8590c", "#212529"
 
 
@@ -51,7 +52,7 @@ def clumsy(chain: networks.Chain) -> networks.Chain:
     """The same function, written badly."""
     chain = networks.scrambled(chain, seed=3)
     chain = networks.with_dead_units(networks.with_split_units(chain), seed=4, count=2)
-    return networks.with_linear_layer(networks.with_identity_layer(chain, 0), seed=5, before=2)
+    return networks.with_linear_layer(chain, seed=5, before=1)
 
 
 def columns(network: Network) -> list[np.ndarray]:
@@ -129,9 +130,9 @@ def main() -> None:
     source = networks.network(clumsy(trained()))
     model: Any = source
     for name in STEPS:
-        model = iso.convert(model, by=name).form
+        model = iso.convert(model, by=name, on=DOMAIN).form
     target = model.lower()
-    verdict = iso.prove(target, equal_to=source)
+    verdict = iso.prove(target, equal_to=source, on=DOMAIN)
     if not isinstance(verdict, iso.Proved):
         raise SystemExit(f"not proved: {verdict}")
     iso.check(verdict.certificate)
@@ -139,7 +140,7 @@ def main() -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3, width_ratios=(1.35, 1, 1.05))
     draw_network(axes[0], source, f"as given\n{label(source)}")
-    draw_function(axes[1], source, target, "one function, proved equal everywhere\n"
+    draw_function(axes[1], source, target, "one function, proved equal on the square\n"
                   "piece borders: given white, rewritten black")
     draw_network(axes[2], target, f"rewritten\n{label(target)}")
     figure.tight_layout()

@@ -153,6 +153,15 @@ def converter_index() -> str:
     ])
 
 
+def readme_table() -> str:
+    """The catalogue as the README shows it."""
+    rows = [
+        (f"`{c.name}`", form_name(c.source), form_name(c.target), c.promise.value, c.summary)
+        for c in CATALOGUE
+    ]
+    return "\n".join(table(("name", "from", "to", "promise", "law"), rows))
+
+
 def form_link(form: type) -> str:
     return f"[{form_name(form)}](../forms/{form_name(form)}.md)"
 

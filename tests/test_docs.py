@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import runpy
 import shlex
@@ -15,6 +14,8 @@ from types import ModuleType
 
 import pytest
 
+import generate
+import sessions
 from isoform.converters.catalogue import CATALOGUE
 from isoform.errors import IsoformError
 from isoform.forms import FORMS, form_name
@@ -27,18 +28,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 
 
 @cache
-def generator() -> ModuleType:
-    """docs/generate.py, which is no part of a package."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
 def generated() -> dict[str, str]:
-    return generator().pages()
+    return generate.pages()
 
 
 def blocks(language: str) -> Iterator[tuple[Path, str]]:
@@ -61,8 +52,8 @@ def test_every_form_has_a_page() -> None:
 @pytest.mark.parametrize("converter", CATALOGUE, ids=lambda converter: converter.name)
 def test_every_converter_has_a_page_with_its_law(converter) -> None:
     page = generated()[f"reference/converters/{converter.name}.md"]
-    assert generator().cell(converter.summary) in page
-    assert generator().cell(converter.reference) in page
+    assert generate.cell(converter.summary) in page
+    assert generate.cell(converter.reference) in page
     assert converter.promise.value in page
     assert "refused" in page or "| before |" in page
 
@@ -75,7 +66,7 @@ def test_every_public_name_is_explained() -> None:
         assert f"### `{name}`" in page, name
         value = getattr(isoform, name)
         if callable(value):
-            assert generator().doc(value), f"{name} has no docstring"
+            assert generate.doc(value), f"{name} has no docstring"
 
 
 def test_pages_link_to_pages() -> None:
@@ -94,13 +85,16 @@ def test_pages_link_to_pages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), list(blocks("python")), ids=lambda value: getattr(value, "stem", "")
+    "path", sorted({path for path, _ in blocks("python")}), ids=lambda path: path.stem
 )
-def test_code_in_the_pages_runs(path: Path, body: str, tmp_path: Path, monkeypatch) -> None:
+def test_code_in_the_pages_runs(path: Path, tmp_path: Path, monkeypatch) -> None:
+    """All blocks of a page, in order, in one folder."""
     monkeypatch.chdir(tmp_path)
-    page = ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", page)  # dataclasses look their module up
-    exec(compile(body, str(path), "exec"), vars(page))
+    for place, body in blocks("python"):
+        if place == path:
+            page = ModuleType("page")
+            monkeypatch.setitem(sys.modules, "page", page)  # dataclasses look their module up
+            exec(compile(body, str(path), "exec"), vars(page))
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -131,12 +125,26 @@ def test_the_table_of_errors_is_complete() -> None:
     assert listed == {error.__name__ for error in IsoformError.__subclasses__()}
 
 
+def test_the_exit_statuses_are_documented() -> None:
+    from isoform.cli import output
+
+    text = (ROOT / "docs" / "errors.md").read_text()
+    listed = {int(number) for number in re.findall(r"^\| (\d+) \|", text, re.M)}
+    statuses = (output.DONE, output.REJECTED, output.UNDECIDED, output.ERROR, output.INTERRUPTED)
+    assert listed == set(statuses)
+
+
 def test_the_readme_lists_every_converter_and_form() -> None:
     text = (ROOT / "README.md").read_text()
-    for converter in CATALOGUE:
-        assert f"`{converter.name}`" in text, converter.name
-    for form in FORMS:
-        assert form_name(form) in text, form
+    assert sessions.with_table(text) == text, "run docs/sessions.py"
+
+
+@pytest.mark.parametrize("path", sessions.PAGES, ids=lambda path: path.stem)
+def test_sessions_are_real(path: Path, tmp_path: Path) -> None:
+    """The output in the pages is what the commands print now; docs/sessions.py rewrites it."""
+    text = path.read_text()
+    now = sessions.replayed(text, sessions.MAKES.read_text(), tmp_path)
+    assert sessions.masked(now) == sessions.masked(text)
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -158,12 +166,16 @@ def test_pictures_are_small() -> None:
 # --- examples ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if "train" in path.stem else [], id=path.stem)
+     for path in EXAMPLES],
+)
 def test_examples_run(path: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     needs = re.findall(r"^from (sklearn|torch)|^import (torch)", path.read_text(), re.M)
     for framework in {name for pair in needs for name in pair if name}:
         pytest.importorskip(framework)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", [str(path)])
+    monkeypatch.setattr("sys.argv", [str(path), str(tmp_path / "made")])
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
