@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
+from isoform.certificate.basis import Basis, Range, backward_range, interval_range
 from isoform.certificate.codes import Asked, Code, Codes, Value
 from isoform.certificate.sweep import run
 from isoform.network.domain import Box
@@ -27,7 +27,7 @@ from isoform.verify.relaxation import Relaxation
 
 SAMPLES = 96
 ALIKE = 0.05  # largest relative distance of signatures that is worth a look
-LOOSE = 0.2  # largest relative radius that a merge may bring
+LOOSE = 0.2  # largest radius that a merge may bring, against the range of the unit itself
 SNAP = 2e-6  # ratios this near to a power of two are taken for it
 MIRRORED = ("relu", "tanh", "erf", "sin", "reciprocal", "sigmoid")  # phi(-z) follows from phi(z)
 
@@ -213,8 +213,8 @@ class Search:
         )
 
     def match_near(self, kind: str, rows: ExactSparse, new: np.ndarray, made: Choice) -> None:
-        """Merges of rows that differ a little, taken only if the certified radius is small
-        against the unit's own size."""
+        """Merges of rows that differ a little, taken only if the certified radius is small against
+        the unit's own range, which is what a unit without a partner costs."""
         blocks = [block for block in self.basis.blocks if block.kind == kind]
         if not len(new) or not blocks:
             return
@@ -240,9 +240,10 @@ class Search:
             exact_fractions(factor, (len(tried),))
         )
         size, unbounded = self.range_of(gap).magnitude()
-        own = np.abs(mine).max(axis=0)[tried] * 2.0**GRID * LOOSE
+        own, open_ended = self.range_of(rows.take(new[tried])).magnitude()
         for place, i in enumerate(new[tried].tolist()):
-            if not unbounded[place] and float(size[place]) <= own[place]:
+            tight = open_ended[place] or size[place] <= LOOSE * float(own[place])
+            if not unbounded[place] and tight:
                 made.merge(i, int(partner[place]), factor[place])
 
     def evaluated(self, rows: ExactSparse) -> np.ndarray:
