@@ -7,17 +7,20 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from isoform.converters.collapse_linear import CONVERTER, CollapseOptions
 from isoform.forms.layered import Layered, eighths, normalised_conv, repvgg_block
 from isoform.network.affine_rows import identity_map
-from isoform.network.conv_algebra import conv_after_conv, conv_sum, outline
+from isoform.network.conv_algebra import apply_exact, conv_after_conv, conv_sum, outline
 from isoform.network.domain import Everywhere
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Conv, Dense, Gather
 from isoform.network.network import Builder, Network
 from isoform.network.operators import BatchNormalization, Concat, Linear, MaxPool, Relu
 from isoform.numerics.exact import Exact
+from random_networks import graphs
 
 
 def collapsed(network: Network, force: bool = False) -> Network:
@@ -185,6 +188,26 @@ def test_sums_of_convolutions_are_sums_of_matrices(seed: int) -> None:
     assert total is not None or not seed % 2
     if total is not None:
         assert total.sparse() == a.sparse() + b.sparse()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_convolution_applied_by_patches_is_its_matrix(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    part = random_conv(random, 4, 6, 4, 1 + seed % 2)
+    if seed % 3 == 0:
+        part = Conv(kernel=part.kernel[:, :2], space=part.space, strides=part.strides,
+                    pads=part.pads, dilations=part.dilations, groups=2)
+    x = points(part.inputs)[:, 2]
+    assert apply_exact(part, x) == part.sparse().times(x)
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.booleans())
+def test_random_graphs_collapse(network: Network, force: bool) -> None:
+    result = collapsed(network, force)
+    if not force:
+        assert parameters(result) <= parameters(network)
+        assert collapsed(result) == result
 
 
 def test_a_changed_bit_is_seen() -> None:

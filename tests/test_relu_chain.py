@@ -24,6 +24,7 @@ from isoform.network.linear_map import Csr, Dense, Gather
 from isoform.network.network import Builder, Network
 from isoform.network.operators import Concat, LeakyRelu, MaxPool, Relu, Select
 from isoform.numerics.exact import Exact
+from random_networks import graphs
 
 OPTIONS = layered_to_feed_forward.ChainOptions()
 
@@ -165,31 +166,6 @@ def test_convolution_to_chain_and_back_to_pixels(form: Convolutional) -> None:
     x = Exact(np.random.default_rng(n).integers(-40, 41, (n, 3)).astype(object), 20)
     y = evaluate_exact(form.lower(), x)
     assert evaluate_exact(chain.lower(), x) == y == evaluate_exact(pixels.lower(), x)
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> Network:
-    """Random graphs of affine maps, ReLUs, selections and concatenations."""
-    random = np.random.default_rng(draw(st.integers(0, 10**6)))
-    build = Builder((draw(st.integers(1, 3)),))
-    values = [0]
-    for kind in draw(st.lists(st.sampled_from("llrrcs"), min_size=1, max_size=9)):
-        a, b = (values[int(random.integers(len(values)))] for _ in range(2))
-        n = build.size_of(a)
-        match kind:
-            case "l":
-                m = int(random.integers(1, 4))
-                maps = [Dense(random.integers(-4, 5, (m, build.size_of(v))) / 4) for v in (a, b)]
-                value = build.linear(maps, (a, b), random.integers(-4, 5, m) / 4)
-            case "r":
-                value = build.add(Relu(), (a,), n)
-            case "c":
-                value = build.add(Concat(), (a, b), n + build.size_of(b))
-            case _:
-                picked = random.integers(0, n, int(random.integers(1, 5)))
-                value = build.add(Select(picked), (a,), len(picked))
-        values.append(value)
-    return build.build(values[-1])
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from isoform.network.affine_rows import as_constant
-from isoform.network.linear_map import Conv, Gather, exact
-from isoform.numerics.exact import Exact, integers
+from isoform.network.linear_map import Conv, Gather, LinearMap, exact
+from isoform.numerics.exact import Exact, integer_product, integers
 
 
 def outline(conv: Conv) -> Conv:
@@ -184,3 +184,17 @@ def gather_as_conv(part: Gather, like: Conv) -> Conv | None:
         strides=(1,) * axes, pads=((0, 0),) * axes, dilations=(1,) * axes,
         groups=like.channels_in,
     )
+
+
+def apply_exact(part: LinearMap, vector: Exact) -> Exact:
+    """part(vector) for one exact vector; a convolution by patches, its matrix is never written."""
+    if not isinstance(part, Conv):
+        return part.sparse().times(vector)
+    flat, inside = part.taps()
+    image = vector.numerator.reshape(part.groups, part.kernel.shape[1], -1)
+    patches = np.where(inside, image[..., np.where(inside, flat, 0)], 0)
+    patches = patches.transpose(0, 1, 3, 2).reshape(part.groups, -1, flat.shape[0])
+    kernel = exact(part.kernel)
+    weights = kernel.numerator.reshape(part.groups, part.channels_out // part.groups, -1)
+    rows = [integer_product(weights[g], patches[g]).ravel() for g in range(part.groups)]
+    return Exact(np.concatenate(rows), kernel.denominator * vector.denominator)

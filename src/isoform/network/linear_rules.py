@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from isoform.network.conv_algebra import apply_exact
 from isoform.network.linear_graph import LinearGraph, MakeBias, Total
 from isoform.network.linear_map import Conv
 from isoform.network.map_algebra import Sketch, composed, summed
@@ -156,7 +157,7 @@ def plus(outer: MakeBias | None, inner: MakeBias | None, part: Sketch) -> MakeBi
         return outer
 
     def make() -> Exact:
-        moved = part.make().sparse().times(inner() + Exact.zeros(part.inputs))
+        moved = apply_exact(part.make(), inner() + Exact.zeros(part.inputs))
         return moved if outer is None else moved + outer()
 
     return cache(make)
