@@ -232,6 +232,19 @@ def test_a_chain_becomes_plain_layers() -> None:
     assert to_primitive(loaded.network) == to_primitive(network)
 
 
+def test_layers_that_carry_another_shape() -> None:
+    b = Builder((2, 4))
+    value = b.add(Relu(), (0,), (8,))
+    value = b.add(Opaque("tanh"), (value,), (4, 2))
+    network = b.build(b.add(Linear((Dense(random(3, 8)),), None), (value,), (3, 1)))
+    module = write_torch(network)
+    assert isinstance(module, nn.Sequential)
+    x = random(5, 8)
+    y = module(torch.from_numpy(x.reshape(5, 2, 4))).detach().numpy()
+    assert y.shape == (5, 3, 1)
+    assert np.allclose(y.reshape(5, 3), evaluate(network, x), atol=1e-5)
+
+
 def test_every_primitive_runs() -> None:
     network = graph()
     module = write_torch(network)

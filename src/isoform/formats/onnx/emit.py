@@ -51,6 +51,9 @@ OPAQUE = {
     "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "reciprocal": "Reciprocal", "tanh": "Tanh",
     "sigmoid": "Sigmoid", "erf": "Erf", "softplus": "Softplus", "sin": "Sin", "cos": "Cos",
 }
+ENTRYWISE = (
+    *NAMED, Step, LeakyRelu, Clip, HardSigmoid, Power, Gelu, Compare, Where,
+)
 COMPARE = {
     ">": "Greater", ">=": "GreaterOrEqual", "<": "Less", "<=": "LessOrEqual", "==": "Equal",
 }
@@ -61,6 +64,8 @@ def emit_network(graph: Graph, network: Network, inputs: list[Held]) -> list[Hel
     values = list(inputs)
     for node in network.nodes:
         operands = [values[operand] for operand in node.operands]
+        if isinstance(node.operator, ENTRYWISE):  # these may carry another shape than their operand
+            operands = [graph.shaped(held, node.shape) for held in operands]
         values.append(RULES[type(node.operator)](graph, node, operands))
     return [values[value] for value in network.outputs]
 
@@ -74,6 +79,7 @@ def emit_opaque(graph: Graph, node: Node, operands: list[Held]) -> Held:
     operator, operand = node.operator, operands[0]
     assert isinstance(operator, Opaque)
     if operator.name != "softmax":
+        operand = graph.shaped(operand, node.shape)
         return Held(graph.op(OPAQUE[operator.name], [operand.name]), node.shape)
     groups = operand.size // operator.group
     rows = (operator.group,) if groups == 1 else (groups, operator.group)

@@ -74,9 +74,9 @@ class Graph:
         )
         return output
 
-    def reserve(self, count: int, what: str) -> None:
+    def reserve(self, count: int, what: str, itemsize: int | None = None) -> None:
         """Account for `count` numbers before they are made; TooLarge beyond the limit."""
-        self.bytes += count * self.dtype.itemsize
+        self.bytes += count * (itemsize or self.dtype.itemsize)
         if self.bytes > self.limit_bytes:
             raise TooLarge(
                 f"the file would hold at least {self.bytes:,} bytes of constants where the limit "
@@ -107,7 +107,9 @@ class Graph:
         return made
 
     def integers(self, name: str, values: Sequence[int] | np.ndarray) -> str:
-        return self.initializer(name, np.asarray(values, dtype=np.int64))
+        listed = np.asarray(values, dtype=np.int64)
+        self.reserve(listed.size, name, itemsize=8)
+        return self.initializer(name, listed)
 
     def number(self, name: str, value: float) -> str:
         """A scalar initializer of the graph's dtype; Refused where the value does not fit."""

@@ -20,6 +20,7 @@ from isoform.network.whole_file import write_whole
 
 FLOATS = ("float32", "float64")
 OTHERS = ("int64", "int32", "bool")
+OLDEST_OPSET = 13
 SMALL = 1024  # initializers below this many bytes stay in the model file
 
 
@@ -46,6 +47,7 @@ def write_onnx(
     path = Path(path)
     signature = Signature.of(network) if signature is None else signature
     check_signature(network, signature)
+    check_opset(opset)
     tensors = (*signature.inputs, *signature.outputs)
     double = any(tensor.dtype == "float64" for tensor in tensors)
     graph = Graph(
@@ -61,6 +63,16 @@ def write_onnx(
     if external:
         write_whole(path.with_name(path.name + ".data"), lambda file: write_data(graph, file))
     write_whole(path, lambda file: file.write(model.SerializeToString()))
+
+
+def check_opset(opset: int) -> None:
+    from onnx import defs
+
+    if not OLDEST_OPSET <= opset <= defs.onnx_opset_version():
+        raise Refused(
+            f"opset {opset} cannot be written; the installed onnx knows {OLDEST_OPSET} to "
+            f"{defs.onnx_opset_version()}"
+        )
 
 
 def check_signature(network: Network, signature: Signature) -> None:

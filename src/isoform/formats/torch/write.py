@@ -126,7 +126,7 @@ def layer_of(node: Node, shape: Shape, floats: Floats) -> list[Any] | None:
         case Linear(maps=(Conv() as part,), bias=bias):
             return convolution(part, bias, shape, node.shape, floats)
     activation = activation_of(node, shape, floats)
-    return None if activation is None else [activation]
+    return None if activation is None else [*reshaping(shape, node.shape), activation]
 
 
 def activation_of(node: Node, shape: Shape, floats: Floats) -> Any:
@@ -144,7 +144,7 @@ def activation_of(node: Node, shape: Shape, floats: Floats) -> Any:
             return nn.Tanh()
         case Opaque(name="sigmoid"):
             return nn.Sigmoid()
-        case Opaque(name="softmax", group=group) if shape == (group,):
+        case Opaque(name="softmax", group=group) if shape == node.shape == (group,):
             return nn.Softmax(1)
     return None
 
