@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+F = np.float32
 Sizes = Sequence[int | str | None]
 
 
@@ -52,3 +53,37 @@ def run_in_onnxruntime(
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     return session.run(None, dict(feeds))
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(F)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> Any:
+    return helper.make_node(kind, inputs.split(), outputs.split(), **attributes)
+
+
+def small_net() -> onnx.ModelProto:
+    """Convolution, pool, flatten by shape arithmetic, two dense layers."""
+    return model_of(
+        [
+            node("Conv", "x k kb", "c", pads=[1, 1, 1, 1]),
+            node("Relu", "c", "r"),
+            node("MaxPool", "r", "p", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Shape", "p", "s"),
+            node("Gather", "s zero", "n"),
+            node("Unsqueeze", "n first", "nn"),
+            node("Concat", "nn minus", "t", axis=0),
+            node("Reshape", "p t", "f"),
+            node("Gemm", "f w b", "h", transB=1),
+            node("LeakyRelu", "h", "l", alpha=0.1),
+            node("MatMul", "l v", "y"),
+        ],
+        {"x": ["N", 2, 4, 4]}, ["y"],
+        {"k": numbers(3, 2, 3, 3), "kb": numbers(3), "w": numbers(5, 12), "b": numbers(5),
+         "v": numbers(5, 2), "zero": np.int64(0), "first": ints(0), "minus": ints(-1)},
+    )

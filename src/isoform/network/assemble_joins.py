@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +54,9 @@ def padded(
     """Grown by the positive pads, then cut by the negative ones."""
     grow = [(max(a, 0), max(b, 0)) for a, b in pairs]
 
-    def enlarge(array: np.ndarray, fill: object) -> np.ndarray:
-        if mode == "constant":
-            big = np.pad(array, grow, mode="constant", constant_values=fill)
-        else:
-            big = np.pad(array, grow, mode=mode)
+    def enlarge(array: np.ndarray, fill: Any) -> np.ndarray:
+        options: Any = {"constant_values": fill} if mode == "constant" else {}
+        big: np.ndarray = np.pad(array, grow, mode=mode, **options)  # type: ignore[call-overload]
         kept = tuple(
             slice(max(-a, 0), big.shape[k] - max(-b, 0)) for k, (a, b) in enumerate(pairs)
         )
@@ -143,8 +142,10 @@ def split(asm: Assembler, value: Value, sizes: Sequence[int], axis: int) -> list
     length = value.shape[place]
     if sum(sizes) != length or min(sizes, default=0) < 0:
         raise FormatError(f"a split of length {length} into {list(sizes)}")
-    starts = np.cumsum([0, *sizes])
-    return [
-        moved(value, lambda a, i=i: np.take(a, np.arange(starts[i], starts[i + 1]), axis=place))
-        for i in range(len(sizes))
-    ]
+    starts = np.cumsum([0, *sizes]).tolist()
+    return [part_of(value, place, starts[k], starts[k + 1]) for k in range(len(sizes))]
+
+
+def part_of(value: Value, place: int, start: int, end: int) -> Value:
+    """Entries start:end along one axis of the shape."""
+    return moved(value, lambda a: np.take(a, np.arange(start, end), axis=place))

@@ -168,6 +168,7 @@ def gemm(
     if left.rank != 2 or right.rank != 2:
         raise FormatError(f"a Gemm of operands with {left.rank} and {right.rank} axes")
     left = swap_last(asm, left) if turn_left else left
+    product: Value
     if isinstance(right, Known) and isinstance(left, Computed):
         weights = right if alpha == 1 else Known(asm.plain(right, "a matrix"))
         product = scaled_matrix(asm, left, weights, alpha, turn_right)

@@ -118,7 +118,7 @@ def logical(asm: Assembler, name: str, left: Value, right: Value) -> Value:
     if isinstance(left, Known) and isinstance(right, Known):
         return folded(functions[name], left, right)
     total = add(asm, as_real(left), as_real(right))
-    both = relu(asm, add(asm, total, Known(np.float32(-1))))
+    both = relu(asm, add(asm, total, Known(np.asarray(-1, dtype=np.float32))))
     counted = {"and": 0, "or": 1, "xor": 2}[name]
     if counted == 0:
         return as_typed(both, np.bool_)  # type: ignore[arg-type]

@@ -64,7 +64,8 @@ def combined(
     shape, index = left.shape, None
     sizes = [asm.builder.size_of(value.source) for value in (left, right)]
     places = [value.index.reshape(-1) for value in (left, right)]
-    if sizes[0] == sizes[1] and np.array_equal(*places) and is_permutation(places[0], sizes[0]):
+    alike = sizes[0] == sizes[1] and np.array_equal(places[0], places[1])
+    if alike and is_permutation(places[0], sizes[0]):
         everywhere = np.arange(sizes[0], dtype=np.int64)
         if not np.array_equal(places[0], everywhere):  # add in the order of the sources
             shape, index = asm.builder.shape_of(left.source), left.index

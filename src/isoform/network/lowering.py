@@ -104,12 +104,15 @@ class Lowering:
         size = self.size(terms[0][0])
         parts: list[tuple[LinearMap, int]] = []
         for value, factor in terms:
-            if not isinstance(factor, np.ndarray | Exact):
-                if factor == 0:
-                    continue
-                factor = None if factor == 1 else number_vector(factor, size)
+            scale: Constant | None
+            if isinstance(factor, np.ndarray | Exact):
+                scale = factor
+            elif factor == 0:
+                continue
+            else:
+                scale = None if factor == 1 else number_vector(factor, size)
             everywhere = np.arange(size, dtype=np.int64)
-            parts.append((Gather(indices=everywhere, scale=factor, inputs=size), value))
+            parts.append((Gather(indices=everywhere, scale=scale, inputs=size), value))
         if bias is not None and not isinstance(bias, np.ndarray | Exact):
             bias = None if bias == 0 else number_vector(bias, size)
         if not parts:

@@ -97,7 +97,10 @@ def only_one_row(graph: Graph) -> bool:
     of them fits, or there are too many to try, the answer is no.
     """
     lengths = {ROWS, *(n for array in graph.constants.values() for n in array.shape if n > 1)}
-    row = sum(math.prod(entry.sizes[1:]) for entry in graph.inputs)  # type: ignore[arg-type]
+    row = sum(
+        math.prod(size for size in entry.sizes[1:] if isinstance(size, int))
+        for entry in graph.inputs
+    )
     if len(lengths) > LENGTHS_TRIED or max(lengths) * row > ENTRIES_TRIED:
         return False
     try:
@@ -260,7 +263,10 @@ def finished(
     if reading.obstacles or any(value is None for value in outputs):
         missing = [f"output {name!r} is an output of a node that it does not have"
                    for name, value in zip(graph.outputs, outputs, strict=True) if value is None]
-        raise UnsupportedModel(path.name, reading.obstacles or missing)
+        what = path.name
+        if reading.mixes:
+            what += " (the same file with its leading axis fixed to 1 reads as one row's function)"
+        raise UnsupportedModel(what, reading.obstacles or missing)
     try:
         network = asm.finish(outputs)  # type: ignore[arg-type]
     except NotRowByRow as obstacle:

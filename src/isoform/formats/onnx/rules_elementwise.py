@@ -146,7 +146,7 @@ def live(asm: Assembler, node: OnnxNode) -> Value:
 def thresholded_relu(asm: Assembler, node: OnnxNode) -> Value:
     """z where z > alpha, else 0."""
     value = live(asm, node)
-    alpha = Known(np.float32(node.number("alpha", 1.0)))
+    alpha = Known(np.asarray(node.number("alpha", 1.0), dtype=np.float32))
     above = order.compare(asm, ">", value, alpha)
     return order.where(asm, above, value, Known(np.zeros((), dtype=value.dtype)))
 

@@ -74,7 +74,7 @@ def file_bytes(path: Path) -> bytes:
 
 def parsed(content: bytes, path: Path) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not content:
         raise FormatError(f"{path.name} is empty")
