@@ -156,6 +156,14 @@ def test_a_thin_polytope_gets_points_inside() -> None:
     assert attack.witness is not None and contains(domain, attack.witness.point)
 
 
+def test_a_polytope_with_a_fixed_input() -> None:
+    box = Box([0, Fraction(1, 3), 0], [1, Fraction(1, 3), 1])
+    domain = Polytope(Exact.of([[1, 1, 1]]), Exact.of([Fraction(2, 5)]), box)
+    parts = layers([3, 5, 1], seed=2)
+    attack = falsify(chain(parts), chain(nudged(parts, 1)), domain, None, seconds=1)
+    assert attack.witness is not None and contains(domain, attack.witness.point)
+
+
 def test_networks_with_sigmoid_are_replayed_in_enclosures() -> None:
     parts = layers([3, 6, 2], seed=5)
     source, target = chain(parts, Opaque("sigmoid")), chain(nudged(parts), Opaque("sigmoid"))

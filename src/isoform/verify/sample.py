@@ -24,6 +24,7 @@ from isoform.network.domain import (
 from isoform.numerics.exact import Exact, concatenate, exact_fractions
 
 SCALES = (1.0, 10.0, 1000.0, 1e-3, 0.1, 1e5)  # of samples where the domain has no bounds
+FAR = 2.0**1000  # bounds beyond it are searched up to it, so that widths stay finite
 SMALLEST = 2.0**-24  # unbounded inputs below it count as this size when rounded
 
 
@@ -46,8 +47,8 @@ class Place:
         """Prepare a domain that is bound to its dimension."""
         box = hull(domain)
         n = domain.dimension or 0
-        low = np.full(n, -np.inf) if box is None else box.low.to_float()
-        high = np.full(n, np.inf) if box is None else box.high.to_float()
+        low = np.full(n, -np.inf) if box is None else np.clip(box.low.to_float(), -FAR, FAR)
+        high = np.full(n, np.inf) if box is None else np.clip(box.high.to_float(), -FAR, FAR)
         match domain:
             case Polytope():
                 return Place(domain, low, high, inner_point(domain, low, high))
@@ -60,16 +61,18 @@ class Place:
 
 
 def inner_point(domain: Polytope, low: np.ndarray, high: np.ndarray) -> Exact | None:
-    """An exact point inside all faces of a polytope (largest ball), if floats find one."""
+    """An exact point inside all faces of a polytope, if floats find one: the centre of the largest
+    ball among the inputs that are not fixed."""
     from scipy.optimize import linprog
 
     matrix, limit = domain.A.to_float(), domain.b.to_float()
-    norms = np.linalg.norm(matrix, axis=1)
+    fixed = (domain.box.high - domain.box.low).sign() == 0
+    free = (~fixed).astype(np.float64)
     n = matrix.shape[1]
     faces = np.vstack([
-        np.column_stack([matrix, norms]),
-        np.column_stack([np.eye(n), np.ones(n)]),
-        np.column_stack([-np.eye(n), np.ones(n)]),
+        np.column_stack([matrix, np.linalg.norm(matrix * free, axis=1)]),
+        np.column_stack([np.eye(n), free]),
+        np.column_stack([-np.eye(n), free]),
     ])
     found = linprog(
         np.append(np.zeros(n), -1.0), A_ub=faces, b_ub=np.concatenate([limit, high, -low]),
@@ -80,7 +83,10 @@ def inner_point(domain: Polytope, low: np.ndarray, high: np.ndarray) -> Exact | 
     radius = max(float(found.x[-1]), 2.0**-40)
     bits = 2 + math.ceil(math.log2(max(1.0, math.sqrt(n)) / radius))
     for extra in (0, 10, 30):
-        point = rounded(found.x[:-1], max(0, bits + extra))
+        near = rounded(found.x[:-1], max(0, bits + extra))
+        point = near * Exact.of(1 - fixed.astype(np.int64)) + domain.box.low * Exact.of(
+            fixed.astype(np.int64)
+        )
         if contains(domain, point):
             return point
     return None
@@ -191,7 +197,9 @@ def widths(place: Place, x: np.ndarray) -> np.ndarray:
 def snap(place: Place, x: np.ndarray, bits: int, sharp: bool = False) -> Exact | None:
     """An exact point of the domain near the floats x (n,), each coordinate a dyadic of about
     `bits` bits relative to the width of its range; `sharp` allows the bounds themselves, which
-    may be no dyadics. None where no point of the domain was found near x."""
+    may be no dyadics. None where no point of the domain was found near x, or x is no number."""
+    if not np.all(np.isfinite(x)):
+        return None
     match place.domain:
         case Box():
             return snap_box(place.domain, x, bits, sharp)
