@@ -271,10 +271,24 @@ class CarryPlan:
     shared: dict[int, int]
     ranges: dict[int, Range]
 
+    def range_used(self, value: int, t: int) -> Range:
+        """The range by which layer t carries a value. Where the layer holds relu(z) anyway,
+        relu(-z) carries z at the cost of a shift, without the shift's loss of accuracy."""
+        known = self.ranges[value]
+        if value not in self.held(t):
+            return known
+        never = np.zeros(len(known.low), dtype=bool)
+        positive = known.has_low & np.asarray(known.low >= 0, dtype=bool)
+        return Range(known.low, known.high, positive, never)
+
+    def held(self, t: int) -> set[int]:
+        """Values whose ReLU layer t holds."""
+        return {operands_of(self.pieces.pieces[value])[0] for value in self.units[t]}
+
     def width(self, t: int) -> int:
         """Units of hidden layer t at most, z and relu(z) sharing theirs."""
         sizes = sum(self.pieces.sizes[value] for value in self.units[t])
-        held = {operands_of(self.pieces.pieces[value])[0] for value in self.units[t]}
+        held = self.held(t)
         return sizes + sum(
             self.shared[value] if value in held else self.costs[value] for value in self.carried[t]
         )

@@ -83,7 +83,7 @@ def next_layer(
 ) -> tuple[AffineRows, dict[int, AffineRows]]:
     """The rows of hidden layer t, and its pieces as affine forms of its units."""
     blocks = [values[operands_of(plan.pieces.pieces[v])[0]] for v in plan.units[t]]
-    carries = [carry_rows(values[v], plan.ranges[v]) for v in plan.carried[t]]
+    carries = [carry_rows(values[v], plan.range_used(v, t)) for v in plan.carried[t]]
     rows = stacked([*blocks, *(carry.rows for carry in carries)])
     kept, place, constant = unique_rows(rows)
     units = AffineRows(unit_matrix(place, len(kept)), constant)
@@ -125,8 +125,8 @@ def shifts_of(known: Range) -> list[int]:
 
 def largest_shift(plan: CarryPlan) -> Fraction:
     """The largest absolute shift in a chain."""
-    carried = {value for values in plan.carried.values() for value in values}
-    shifts = (abs(shift) for value in carried for shift in shifts_of(plan.ranges[value]))
+    carried = [(value, t) for t, values in plan.carried.items() for value in values]
+    shifts = (abs(shift) for v, t in carried for shift in shifts_of(plan.range_used(v, t)))
     return Fraction(max(shifts, default=0), 1 << FIXED)
 
 
