@@ -306,7 +306,8 @@ def carry_plan(pieces: Pieces, box: tuple[Exact, Exact] | None) -> CarryPlan:
     for t in range(pieces.depth, 0, -1):
         here, below = reach(pieces, targets, t)
         held = {operands_of(pieces.pieces[value])[0] for value in here}
-        local = costs | {value: shared[value] for value in held if value in shared}
+        local = {value: weighed(costs[value], shifted_rows(found[value])) for value in found}
+        local |= {value: weighed(shared[value], 0) for value in held if value in shared}
         chosen: set[int] = set()
         for value in sorted(below, reverse=True):
             chosen |= cheapest(pieces, value, local, chosen, EXPANSIONS)[1]
@@ -354,6 +355,17 @@ def shared_cost(known: Range) -> int:
     """Units beside relu(z) that carry z: none where z >= 0, else one."""
     free = known.has_low & np.asarray(known.low >= 0, dtype=bool)
     return int(np.sum(~free))
+
+
+def shifted_rows(known: Range) -> int:
+    """Rows of a piece that one unit carries with a shift."""
+    at_zero = known.has_low & np.asarray(known.low >= 0, dtype=bool)
+    return int(np.sum((known.has_low | known.has_high) & ~at_zero))
+
+
+def weighed(units: int, shifts: int) -> int:
+    """A cost in which fewer units count first and fewer shifts second."""
+    return (units << 32) + shifts
 
 
 def cheapest(
