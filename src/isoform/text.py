@@ -6,7 +6,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 
 SMALL = 1_000_000  # counts below it are written out in full
@@ -63,10 +63,11 @@ def decimal(value: Fraction, digits: int = 3, up: bool | None = None) -> str:
     """A rational in a few significant digits, rounded up, down, or (None) to the nearest."""
     if value.denominator == 1 and abs(value) < SMALL:
         return str(value.numerator)
-    rounding = {True: ROUND_CEILING, False: ROUND_FLOOR, None: None}[up]
+    rounding = ROUND_HALF_EVEN if up is None else ROUND_CEILING if up else ROUND_FLOOR
     context = Context(prec=digits, rounding=rounding, Emin=-(10**6), Emax=10**6)
-    quotient = context.divide(Decimal(value.numerator), Decimal(value.denominator))
-    return format(quotient, f".{digits}g") if up is None else format(quotient.normalize(), "g")
+    quotient = context.divide(Decimal(value.numerator), Decimal(value.denominator)).normalize()
+    far = quotient.adjusted() < -4 or quotient.adjusted() >= 6
+    return format(quotient, "e" if far else "f")
 
 
 def outward_float(value: Fraction | None, up: bool) -> float | None:

@@ -24,12 +24,13 @@ REMEDIES = {
 ALIASES = {".pth": ".pt", ".ckpt": ".pt", ".joblib": ".pkl", ".pickle": ".pkl", ".keras": ".h5"}
 
 
-def read(source: Any, *, batch: str = "drop") -> Model:
+def read(source: Any, *, batch: str = "drop", example: Any = None) -> Model:
     """The model behind `source`.
 
     source: a path (.onnx, .npz, .nnet), a torch.nn.Module, a fitted scikit-learn estimator, a
     Network, a form, or a Model (which passes through). batch: "drop" takes a leading axis that
-    provably acts row by row as batch, "keep" makes it part of the function.
+    provably acts row by row as batch, "keep" makes it part of the function. example: shape of one
+    sample, for a module that does not begin with a Linear layer.
     Raises FormatError, UnsupportedModel (with all reasons), OSError for a file that is not there.
     """
     match source:
@@ -45,7 +46,7 @@ def read(source: Any, *, batch: str = "drop") -> Model:
     if "torch" in origins:
         from isoform.formats.torch import read_torch
 
-        return Model.of(read_torch(source))
+        return Model.of(read_torch(source, example))
     if "sklearn" in origins:
         from isoform.formats.sklearn import read_sklearn
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import rich_click as click
 
-from isoform.cli.output import DONE, common, emit
+from isoform.cli.output import DONE, REJECTED, common, emit
+from isoform.errors import CertificateRejected
 
 
 @click.command()
@@ -23,7 +24,13 @@ def check(
     from isoform import api
     from isoform.text import columns, outward_float
 
-    accepted = api.check(certificate, source=source, target=target, grade=grade)
+    try:
+        accepted = api.check(certificate, source=source, target=target, grade=grade)
+    except CertificateRejected as error:
+        record = {"accepted": False, "verdict": None, "item": error.item, "reason": str(error),
+                  "certificate": certificate}
+        emit(record, columns([("certificate", "REJECTED"), ("why", str(error))], indent=0), as_json)
+        return REJECTED
     verdict = "proved" if accepted.holds else "refuted"
     compared = "yes" if accepted.compared else "no; give --source and --target to compare files"
     rows = [

@@ -58,9 +58,12 @@ class Search:
     outside: dict[str, str] = field(default_factory=dict)
     too_large: list[str] = field(default_factory=list)
     reached: dict[str, int] = field(default_factory=dict)
+    admitted: set[str] = field(default_factory=set)
 
     def reject(self, what: str, why: str) -> None:
-        self.rejected.setdefault(what, why)
+        """Note the first reason, unless the converter was admissible somewhere on the way."""
+        if what not in self.admitted:
+            self.rejected.setdefault(what, why)
 
     def step(self, converter: Converter, form: Any) -> Step | None:
         """The step if it is admissible on this form; else None, the reason noted."""
@@ -75,6 +78,7 @@ class Search:
             self.reject(converter.name, f"it would need {broken}")
             self.too_large.append(f"{converter.name} would need {broken}")
             return None
+        self.admitted.add(converter.name)
         return Step(converter, options, prediction)
 
 
@@ -220,7 +224,8 @@ def admissible_steps(
         try:
             form = model.as_form(converter.source)
         except NotInClass as obstacle:
-            search.outside.setdefault(converter.name, str(obstacle))
+            if converter.name not in search.admitted:
+                search.outside.setdefault(converter.name, str(obstacle))
             continue
         step = search.step(converter, form)
         if step is not None:
@@ -270,9 +275,8 @@ def choose(search: Search, routes: list[tuple[Step, ...]]) -> tuple[Step, ...]:
             if step.converter.name not in chosen and step.prediction is not None:
                 size = step.prediction.size
                 promise = step.converter.promise.value
-                search.reject(
-                    step.converter.name, f"admissible, but {promise} at {count(size.nonzeros)} "
-                    "nonzeros is no cheaper",
+                search.rejected[step.converter.name] = (
+                    f"admissible, but {promise} at {count(size.nonzeros)} nonzeros is no cheaper"
                 )
     return best
 
@@ -314,7 +318,7 @@ def nearest(search: Search, goal: str) -> str:
     """A sentence on the nearest form that can be reached."""
     reachable = [name for name in search.reached if name != goal]
     lifted = [form_name(target) for target in FORMS if entered(search.model, target) is not None]
-    names = list(dict.fromkeys(reachable + lifted))
+    names = [name for name in dict.fromkeys(reachable + lifted) if name != goal]
     if not names:
         return "no other form can be reached either; `isoform inspect` lists the obstacles"
     return f"nearest reachable: {', '.join(names)}"
