@@ -129,6 +129,8 @@ AXES = [
     case("Slice", {"x": (4, 5), "s": ints(0, 3), "e": ints(2**40, -100), "a": ints(0, 2),
                    "t": ints(1, -2)}, 10, 11, 13),
     case("Slice", {"x": (4, 5), "s": ints(-2), "e": ints(9), "a": ints(-1)}, 10),
+    case("Slice", {"x": (4, 5), "s": ints(-100, 99), "e": ints(-100, -3), "a": ints(1, 2),
+                   "t": ints(-1, -1)}, 13),
     case("Slice", {"x": (4, 5), "s": ints(0), "e": ints(1)}, 13, drop=False),
     case("Split", {"x": (2, 6)}, 7, 11, axis=2, split=[1, 5], outputs=2),
     case("Split", {"x": (2, 6)}, 7, 13, axis=-1, outputs=3),

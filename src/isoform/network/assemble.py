@@ -122,6 +122,7 @@ class Assembler:
         self.batched = batched
         self.rows = rows
         self.notes: list[str] = []
+        self.selected: dict[tuple[int, Shape, bytes], int] = {}  # nodes that pick, for reuse
 
     def note(self, convention: str) -> None:
         if convention not in self.notes:
@@ -157,6 +158,13 @@ class Assembler:
         return self.picked(value)
 
     def picked(self, value: Computed) -> int:
+        """A node that picks the entries; the same entries are picked by one node."""
+        key = (value.source, value.shape, value.index.tobytes())
+        if key not in self.selected:
+            self.selected[key] = self.picking(value)
+        return self.selected[key]
+
+    def picking(self, value: Computed) -> int:
         indices = value.index.reshape(-1)
         if indices.size == 0 or indices.min() >= 0:
             return self.builder.add(Select(indices), (value.source,), value.shape)

@@ -251,19 +251,31 @@ def cut(
     """start:end:step along each of the axes, clamped as the format says."""
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise FormatError("a slice with unequal numbers of starts, ends, axes and steps")
-    parts = [slice(None)] * len(value.shape)
+    parts: dict[int, np.ndarray] = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step == 0:
             raise FormatError("a slice with step 0")
         if is_whole(asm, value, axis, start, end, step):
             continue
         place = axis_of(value, axis, "a slice")
-        length = value.shape[place]
-        if step < 0 and end < -length:
-            parts[place] = slice(start, None, step)
-        else:
-            parts[place] = slice(start, end, step)
-    return moved(value, lambda a: a[tuple(parts)])
+        if place in parts:
+            raise FormatError(f"a slice names an axis twice: {list(axes)}")
+        parts[place] = steps_along(value.shape[place], start, end, step)
+
+    def picked(a: np.ndarray) -> np.ndarray:
+        for place, positions in parts.items():
+            a = np.take(a, positions, axis=place)
+        return a
+
+    return moved(value, picked)
+
+
+def steps_along(length: int, start: int, end: int, step: int) -> np.ndarray:
+    """Positions of start:end:step on an axis; ends beyond it are clamped as the format says."""
+    start, end = (n + length if n < 0 else n for n in (start, end))
+    least, most = (0, length) if step > 0 else (-1, length - 1)
+    start = min(max(start, 0), most)
+    return np.arange(start, min(max(end, least), most), step, dtype=np.int64)
 
 
 def is_whole(

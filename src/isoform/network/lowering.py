@@ -27,6 +27,7 @@ class Lowering:
 
     def __init__(self, size: int):
         self.builder = Builder((size,))
+        self.selected: dict[tuple[int, bytes], int] = {}  # selections, for reuse
 
     def size(self, value: int) -> int:
         return self.builder.size_of(value)
@@ -72,7 +73,10 @@ class Lowering:
         value, indices = self.origin(value, indices)
         if is_identity(indices, self.size(value)):
             return value
-        return self.add(Select(indices), (value,), len(indices))
+        key = (value, indices.tobytes())
+        if key not in self.selected:
+            self.selected[key] = self.add(Select(indices), (value,), len(indices))
+        return self.selected[key]
 
     def linear(
         self, parts: Sequence[tuple[LinearMap, int]], bias: Constant | None = None
