@@ -88,7 +88,8 @@ def by_arrival(arriving: AffineRows, reached: np.ndarray, before: Enclosure) -> 
     """relu((U W)_i h - lo_i) for the rows that arrive at the next layer."""
     rows = arriving.matrix.take(reached)
     ends = linear_enclosure(rows, before)
-    low = short_below(ends.low, ends.width)
+    # A little lower, so that a checker with rounded ranges sees that they never are negative.
+    low = short_below(ends.low - ends.width * Fraction(1, 64), ends.width)
     count = len(reached)
     weight = ExactSparse.of_triplets(
         (arriving.rows, count), reached, np.arange(count), integers([1] * count, (count,))
