@@ -125,6 +125,14 @@ def test_the_table_of_errors_is_complete() -> None:
     assert listed == {error.__name__ for error in IsoformError.__subclasses__()}
 
 
+def test_every_domain_of_the_grammar_is_documented() -> None:
+    from isoform.api.domains import GRAMMAR
+
+    text = (ROOT / "docs" / "files.md").read_text()
+    for kind in re.findall(r"\b(\w+):|, (binary|everywhere)", GRAMMAR):
+        assert f"| `{kind[0] or kind[1]}" in text, kind
+
+
 def test_the_exit_statuses_are_documented() -> None:
     from isoform.cli import output
 
