@@ -164,9 +164,16 @@ def test_all_obstacles_are_listed() -> None:
     assert "cumsum" in text and "sort" in text and "floor" in text
 
 
-def test_mixing_rows_is_no_function_of_one_row() -> None:
-    with pytest.raises((UnsupportedModel, Refused), match="row|batch|Constraint"):
-        read_torch(Function(lambda x: x - x.mean(0)).eval(), (3,))
+def test_code_that_moves_the_batch_axis_is_read_for_one_row() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    loaded = read_torch(layer, (5, 8))
+    assert loaded.signature.batch is None
+    assert loaded.signature.inputs[0].shape == (1, 5, 8)
+    assert "batch of one row" in loaded.reading[1]
+    x = np.random.default_rng(0).normal(size=(1, 40)).astype(np.float32)
+    with torch.no_grad():
+        expected = layer(torch.from_numpy(x.reshape(1, 5, 8))).numpy().reshape(1, -1)
+    assert np.allclose(evaluate(loaded.network, x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_module_or_has_no_shape() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isoform.network.assemble import Assembler, Computed, Known, NotTaken, Value, fold
+from isoform.assemble.assembler import Assembler, Computed, Known, NotTaken, Value, fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from isoform.assemble.assembler import (
+    Assembler,
+    Computed,
+    Known,
+    NotRowByRow,
+    NotTaken,
+    Value,
+    fold,
+)
 from isoform.errors import FormatError, Refused, TooLarge, UnsupportedModel
 from isoform.formats.torch.call import Call
 from isoform.formats.torch.rules import RULES
 from isoform.formats.torch.rules_shape import SHAPES
-from isoform.network.assemble import Assembler, Computed, Known, NotRowByRow, NotTaken, Value, fold
 from isoform.network.model import Loaded, Signature, Tensor
 from isoform.network.network import Shape
 
@@ -29,6 +37,7 @@ READING = (
     "numbers in the module's code mean the nearest float of the tensor beside them",
     "leading batch axis dropped",
 )
+READING_ONE = (READING[0], "read for a batch of one row: the code moves or mixes the batch axis")
 
 
 def read_torch(module: Any, example: Any = None) -> Loaded:
@@ -36,7 +45,8 @@ def read_torch(module: Any, example: Any = None) -> Loaded:
 
     example: shape of one sample without its batch axis ((1, 28, 28); a list of shapes for several
     inputs), or a tensor (a tuple of them) with the batch axis in front. May be left out where the
-    module begins with a Linear layer. The module must take a batch in front of every input.
+    module begins with a Linear layer. The module must take a batch in front of every input; where
+    its code moves the batch axis about, the function is that of a batch of one, axis kept.
     UnsupportedModel with every operator that is not taken; Refused where layers are in training
     mode, or where torch.export fails.
     """
@@ -45,8 +55,12 @@ def read_torch(module: Any, example: Any = None) -> Loaded:
     program, batch = exported(module, inputs)
     run = Run(Assembler([tuple(x.shape[1:]) for x in inputs], batched=True,
                         rows=None if isinstance(batch, str) else batch))
-    outputs = run.graph(program)
+    outputs, reading = run.graph(program), READING
     name = f"torch {type(module).__name__}"
+    if run.mixes:
+        alone = one_row(module, inputs)
+        if alone is not None:
+            (run, outputs), batch, reading = alone, None, READING_ONE
     if run.obstacles:
         raise UnsupportedModel(name, run.obstacles)
     try:
@@ -62,8 +76,20 @@ def read_torch(module: Any, example: Any = None) -> Loaded:
             outputs=named("output", shapes, [value.dtype.name for value in outputs]),
             batch=batch,
         ),
-        origin=name, reading=(*READING, *run.asm.notes),
+        origin=name, reading=(*reading, *run.asm.notes),
     )
+
+
+def one_row(module: Any, inputs: tuple[Any, ...]) -> tuple[Run, list[Value]] | None:
+    """The module on a batch of one, whose axis stays part of the function: for code that moves the
+    batch axis about, as torch's attention does. None where that does not work either."""
+    try:
+        program = export(module, tuple(x[:1] for x in inputs), None)
+    except Exception:  # torch.export raises anything; the caller lists the first obstacles
+        return None
+    run = Run(Assembler([(1, *x.shape[1:]) for x in inputs], batched=False))
+    outputs = run.graph(program)
+    return None if run.obstacles else (run, outputs)
 
 
 def named(what: str, shapes: Sequence[Shape], dtypes: Sequence[str]) -> tuple[Tensor, ...]:
@@ -168,6 +194,7 @@ class Run:
     asm: Assembler
     values: dict[str, Any] = field(default_factory=dict)
     obstacles: list[str] = field(default_factory=list)
+    mixes: bool = False
 
     def graph(self, program: Any) -> list[Value]:
         """The values of the module's outputs."""
@@ -218,6 +245,7 @@ class Run:
             return None
         except (NotTaken, NotRowByRow) as obstacle:
             mixed = "not row by row: " if isinstance(obstacle, NotRowByRow) else ""
+            self.mixes = self.mixes or bool(mixed)
             self.obstacles.append(f"{node.name} ({node.target}): {mixed}{obstacle}")
             return None
         except (FormatError, TooLarge) as error:
