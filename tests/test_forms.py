@@ -16,7 +16,7 @@ from isoform.forms.convolutional import Convolutional
 from isoform.forms.feed_forward import FeedForward
 from isoform.forms.form import Form
 from isoform.forms.layered import Layered, bottleneck, residual
-from isoform.network.affine_rows import identity_map
+from isoform.algebra.affine_rows import identity_map
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Dense, Gather
 from isoform.network.network import Builder

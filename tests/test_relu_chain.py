@@ -17,7 +17,7 @@ from isoform.converters import (
 from isoform.forms.convolutional import Convolutional
 from isoform.forms.feed_forward import FeedForward, dense_chain
 from isoform.forms.layered import Layered, affine_chain_net, multiplicative, residual
-from isoform.network.affine_rows import identity_map
+from isoform.algebra.affine_rows import identity_map
 from isoform.network.domain import Binary, Box, Domain, Everywhere, bound_to
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Csr, Dense, Gather

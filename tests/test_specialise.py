@@ -18,8 +18,8 @@ from isoform.converters.specialise_to_domain import CONVERTER, SpecialiseOptions
 from isoform.errors import Refused
 from isoform.formats.onnx.read import read_onnx
 from isoform.forms.feed_forward import FeedForward
-from isoform.network.affine_rows import AffineRows
-from isoform.network.carriers import by_basis, candidates, composed, short_below
+from isoform.algebra.affine_rows import AffineRows
+from isoform.algebra.carriers import by_basis, candidates, composed, short_below
 from isoform.network.claim import Claim, Equal
 from isoform.network.domain import (
     Binary,

@@ -25,12 +25,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
-from isoform.forms.feed_forward import FeedForward
-from isoform.network.affine_rows import AffineRows
-from isoform.network.domain import Domain
-from isoform.network.operators import Operator, Step
-from isoform.network.primitive_rows import (
+from isoform.algebra.affine_rows import AffineRows
+from isoform.algebra.primitive_rows import (
     Key,
     bounded_size,
     layers_of_rows,
@@ -38,8 +34,12 @@ from isoform.network.primitive_rows import (
     rows_of_layers,
     through,
 )
+from isoform.algebra.unit_rows import is_uniform, unit_rows
+from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
+from isoform.forms.feed_forward import FeedForward
+from isoform.network.domain import Domain
+from isoform.network.operators import Operator, Step
 from isoform.network.size import AtMost, Prediction
-from isoform.network.unit_rows import is_uniform, unit_rows
 from isoform.numerics.exact import integers
 from isoform.numerics.sparse import ExactSparse
 

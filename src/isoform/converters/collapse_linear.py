@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from isoform.algebra.linear_graph import LinearGraph, from_network, nodes_left, to_network
+from isoform.algebra.linear_rules import collapse
 from isoform.converters.converter import Converter, Promise, Rewritten, always
 from isoform.forms.layered import Layered
 from isoform.network.domain import Domain
-from isoform.network.linear_graph import LinearGraph, from_network, nodes_left, to_network
-from isoform.network.linear_rules import collapse
 from isoform.network.size import AtMost, Prediction, Size
 
 

@@ -16,14 +16,14 @@ Toeplitz matrix); Arora et al., arXiv 1611.01491, lemma D.3 (maximum by ReLUs).
 
 from __future__ import annotations
 
+from isoform.algebra.pieces import CarryPlan, carry_plan, obstacles, pieces_of
+from isoform.algebra.relu_layers import predicted_size, relu_layers
 from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
 from isoform.forms.convolutional import Convolutional
 from isoform.forms.feed_forward import FeedForward
 from isoform.network.domain import Domain, hull
 from isoform.network.operators import Relu
-from isoform.network.pieces import CarryPlan, carry_plan, obstacles, pieces_of
 from isoform.network.primitive import to_primitive
-from isoform.network.relu_layers import predicted_size, relu_layers
 from isoform.network.size import AtMost, Prediction
 
 

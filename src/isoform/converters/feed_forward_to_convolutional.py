@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from isoform.algebra.affine_rows import as_constant
 from isoform.converters.converter import Converter, NoOptions, Promise, Rewritten, always
 from isoform.forms.convolutional import Convolutional
 from isoform.forms.feed_forward import FeedForward
-from isoform.network.affine_rows import as_constant
 from isoform.network.domain import Domain
 from isoform.network.linear_map import Conv, Dense, LinearMap
 from isoform.network.operators import Linear, Operator, PRelu

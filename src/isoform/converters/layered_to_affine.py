@@ -13,14 +13,14 @@ section 2 (a linear chain computes one matrix).
 
 from __future__ import annotations
 
+from isoform.algebra.pieces import carry_plan, obstacles, pieces_of
+from isoform.algebra.relu_layers import predicted_size, relu_layers
 from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
 from isoform.forms.affine import Affine
 from isoform.forms.layered import Layered
 from isoform.network.domain import Domain
 from isoform.network.network import Network
-from isoform.network.pieces import carry_plan, obstacles, pieces_of
 from isoform.network.primitive import to_primitive
-from isoform.network.relu_layers import predicted_size, relu_layers
 from isoform.network.size import AtMost, Prediction
 
 

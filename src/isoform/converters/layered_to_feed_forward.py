@@ -26,14 +26,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isoform.algebra.pieces import CarryPlan, carry_plan, obstacles, pieces_of
+from isoform.algebra.relu_layers import largest_shift, predicted_size, relu_layers
 from isoform.converters.converter import Converter, Promise, Refusal, Rewritten
 from isoform.forms.feed_forward import FeedForward
 from isoform.forms.layered import Layered
 from isoform.network.domain import Domain, hull
 from isoform.network.operators import Relu
-from isoform.network.pieces import CarryPlan, carry_plan, obstacles, pieces_of
 from isoform.network.primitive import to_primitive
-from isoform.network.relu_layers import largest_shift, predicted_size, relu_layers
 from isoform.network.size import AtMost, Prediction
 
 REMEDIES = {

@@ -27,13 +27,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
-from isoform.forms.feed_forward import FeedForward
-from isoform.network.affine_rows import AffineRows
-from isoform.network.antiparallel import combinations
-from isoform.network.domain import Domain
-from isoform.network.operators import Operator, Relu
-from isoform.network.primitive_rows import (
+from isoform.algebra.affine_rows import AffineRows
+from isoform.algebra.antiparallel import combinations
+from isoform.algebra.primitive_rows import (
     Key,
     bounded_size,
     layers_of_rows,
@@ -42,8 +38,12 @@ from isoform.network.primitive_rows import (
     rows_of_layers,
     through,
 )
+from isoform.algebra.unit_rows import UnitRows, is_uniform, unit_rows
+from isoform.converters.converter import Converter, NoOptions, Promise, Refusal, Rewritten
+from isoform.forms.feed_forward import FeedForward
+from isoform.network.domain import Domain
+from isoform.network.operators import Operator, Relu
 from isoform.network.size import AtMost, Prediction
-from isoform.network.unit_rows import UnitRows, is_uniform, unit_rows
 from isoform.numerics.exact import Exact, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
 

@@ -25,11 +25,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from isoform.algebra.affine_rows import AffineRows, as_bias, as_constant, as_map
+from isoform.algebra.carriers import beside, candidates, columns_at, composed, stored
 from isoform.bounds.stable import DEAD, EFFORTS, ON, Stability, stable_units
 from isoform.converters.converter import Converter, Promise, Refusal, Rewritten
 from isoform.forms.feed_forward import FeedForward, activation_name
-from isoform.network.affine_rows import AffineRows, as_bias, as_constant, as_map
-from isoform.network.carriers import beside, candidates, columns_at, composed, stored
 from isoform.network.domain import Box, Domain, Polytope, hull
 from isoform.network.linear_map import Csr, exact
 from isoform.network.operators import Relu

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from isoform.algebra.affine_rows import identity_map, is_identity, is_zero
 from isoform.errors import NotInClass
-from isoform.network.affine_rows import identity_map, is_identity, is_zero
 from isoform.network.linear_map import Constant, Conv, Csr, Dense, Gather, LinearMap
 from isoform.network.network import Network, Node
 from isoform.network.operators import (

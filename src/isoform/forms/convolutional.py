@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoform.algebra.affine_rows import identity_map
 from isoform.errors import FormatError, NotInClass
 from isoform.forms.chain import Layer, is_activation, joined, selected, straight_line
 from isoform.forms.records import Arrays, plain, record_arrays, record_of, text
-from isoform.network.affine_rows import identity_map
 from isoform.network.linear_map import Conv, Dense
 from isoform.network.network import Builder, Network, Shape
 from isoform.network.operators import (

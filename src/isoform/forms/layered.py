@@ -8,9 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from isoform.algebra.affine_rows import identity_map
 from isoform.errors import NotInClass
 from isoform.forms.records import Arrays, network_arrays, network_of
-from isoform.network.affine_rows import identity_map
 from isoform.network.linear_map import Conv, Csr, Dense, Gather
 from isoform.network.network import Builder, Network
 from isoform.network.operators import (

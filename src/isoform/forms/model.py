@@ -25,7 +25,7 @@ class Lifted:
     why_not: dict[str, str]
 
 
-def lift_into(network: Network, target: type) -> Any:
+def lift_into(network: Network, target: Any) -> Any:
     """The form of a network in one class. NotInClass with the first obstacle otherwise."""
     try:
         return target.lift(network)

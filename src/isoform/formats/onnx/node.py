@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from isoform.assemble.assembler import Assembler, Computed, NotTaken, Value
+from isoform.assemble.axes import integer_list
 from isoform.errors import FormatError
 from isoform.formats.onnx.tensors import element_type, tensor_array
-from isoform.network.assemble import Assembler, Computed, NotTaken, Value
-from isoform.network.assemble_axes import integer_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

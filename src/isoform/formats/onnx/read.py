@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from isoform.assemble.assembler import ROWS, Assembler, Known, NotRowByRow, NotTaken, Value
 from isoform.errors import FormatError, IsoformError, TooLarge, UnsupportedModel
 from isoform.formats.onnx.node import OnnxNode, Rule, attributes_of, check_against_schema
 from isoform.formats.onnx.rules_elementwise import ELEMENTWISE
 from isoform.formats.onnx.rules_linear import LINEAR
 from isoform.formats.onnx.rules_shape import SHAPES
 from isoform.formats.onnx.vet import DOMAINS, Border, Graph, label, load_graph
-from isoform.network.assemble import ROWS, Assembler, Known, NotRowByRow, NotTaken, Value
 from isoform.network.model import Loaded, Signature, Tensor
 from isoform.network.network import Shape
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from isoform.assemble import order, pointwise
+from isoform.assemble.assembler import Assembler, Computed, Known, NotTaken, Value, fold
 from isoform.errors import FormatError
 from isoform.formats.onnx.node import OnnxNode, Rule, is_computed
 from isoform.formats.onnx.tensors import numpy_type
-from isoform.network import assemble_order as order
-from isoform.network import assemble_pointwise as pointwise
-from isoform.network.assemble import Assembler, Computed, Known, NotTaken, Value, fold
 from isoform.network.operators import Abs, Gelu, HardSigmoid, HardSwish, LeakyRelu
 
 

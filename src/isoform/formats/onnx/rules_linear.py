@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from isoform.assemble import groups, matrix, pointwise, windows
+from isoform.assemble.assembler import Assembler, Known, NotTaken, Value, fold
+from isoform.assemble.axes import unsqueeze
+from isoform.assemble.windows import Window
 from isoform.errors import FormatError
 from isoform.formats.onnx.node import OnnxNode, Rule
-from isoform.network import assemble_groups as groups
-from isoform.network import assemble_matrix as matrix
-from isoform.network import assemble_pointwise as pointwise
-from isoform.network import assemble_windows as windows
-from isoform.network.assemble import Assembler, Known, NotTaken, Value, fold
-from isoform.network.assemble_axes import unsqueeze
-from isoform.network.assemble_windows import Window
 from isoform.network.operators import Abs
 
 

@@ -7,12 +7,8 @@ import math
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.formats.onnx.node import OnnxNode, Rule
-from isoform.formats.onnx.rules_elementwise import scalar
-from isoform.network import assemble_axes as axes
-from isoform.network import assemble_joins as joins
-from isoform.network.assemble import (
+from isoform.assemble import axes, joins
+from isoform.assemble.assembler import (
     Assembler,
     Computed,
     Known,
@@ -21,6 +17,9 @@ from isoform.network.assemble import (
     check_entries,
     fold,
 )
+from isoform.errors import FormatError
+from isoform.formats.onnx.node import OnnxNode, Rule
+from isoform.formats.onnx.rules_elementwise import scalar
 
 
 def constant(asm: Assembler, node: OnnxNode) -> Value:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from isoform.assemble.assembler import ENTRIES_LIMIT
 from isoform.errors import FormatError, TooLarge
-from isoform.network.assemble import ENTRIES_LIMIT
 
 # Names of element types (as in the format's enumeration) and bytes of one entry in raw data.
 ENTRY_BYTES = {

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from isoform.assemble import groups, matrix, pointwise, windows
 from isoform.assemble.assembler import Assembler, Known, NotTaken, Value
 from isoform.assemble.axes import squeeze, swap_last, transpose, unsqueeze
 from isoform.assemble.order import compare, extreme, where
 from isoform.assemble.windows import Window
 from isoform.formats.torch.call import Call, Rule, number, rounded
-from isoform.network import assemble_groups as groups
-from isoform.network import assemble_matrix as matrix
-from isoform.network import assemble_pointwise as pointwise
-from isoform.network import assemble_windows as windows
 from isoform.network.operators import Abs, Gelu, HardSwish, LeakyRelu
 
 # --- weights ------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from isoform.assemble import axes
 from isoform.assemble.assembler import Assembler, Known, NotTaken, Value, fold
 from isoform.assemble.joins import concat, pad, split
 from isoform.assemble.order import cast
 from isoform.formats.torch.call import Call, Rule, number, sizes
-from isoform.network import assemble_axes as axes
 
 END = 2**63 - 1
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from isoform.network.affine_rows import AffineRows
+from isoform.algebra.affine_rows import AffineRows
+from isoform.algebra.primitive_rows import Key, negated, primitive_rows
 from isoform.network.operators import Abs, LeakyRelu, Opaque, Operator, PRelu, Relu, Step
-from isoform.network.primitive_rows import Key, negated, primitive_rows
 from isoform.numerics.exact import Exact, integers
 
 ODD = ("tanh", "erf", "sin")

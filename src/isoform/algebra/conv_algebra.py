@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoform.network.affine_rows import as_constant
+from isoform.algebra.affine_rows import as_constant
 from isoform.network.linear_map import Conv, Gather, LinearMap, exact
 from isoform.numerics.exact import Exact, integer_product, integers
 

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from isoform.network.affine_rows import (
+from isoform.algebra.affine_rows import (
     as_constant,
     as_map,
     entries,
@@ -22,7 +22,7 @@ from isoform.network.affine_rows import (
     product,
     widest_row,
 )
-from isoform.network.conv_algebra import (
+from isoform.algebra.conv_algebra import (
     channel_scale,
     conv_after_conv,
     conv_sum,

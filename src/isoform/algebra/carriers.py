@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.network.affine_rows import AffineRows, as_map
+from isoform.algebra.affine_rows import AffineRows, as_map
 from isoform.numerics.enclosure import Enclosure, linear_enclosure
 from isoform.numerics.exact import Exact, exact_fractions, integers
 from isoform.numerics.row_basis import full_rank, row_basis

@@ -9,8 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     Assembler,
     Computed,
     Known,
@@ -22,8 +21,9 @@ from isoform.network.assemble import (
     joint_shape,
     stretched,
 )
-from isoform.network.assemble_axes import axes_of, moved, swap_last
-from isoform.network.assemble_pointwise import add, scaled
+from isoform.assemble.axes import axes_of, moved, swap_last
+from isoform.assemble.pointwise import add, scaled
+from isoform.errors import FormatError
 from isoform.network.constants import broadcast, number_vector, real_array, times
 from isoform.network.linear_map import Constant, Conv, Dense
 from isoform.network.network import Shape

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoform.network.affine_rows import AffineRows, as_bias, as_map, entries, product
+from isoform.algebra.affine_rows import AffineRows, as_bias, as_map, entries, product
 from isoform.network.linear_map import Constant, LinearMap, exact
 from isoform.network.network import Network
 from isoform.network.operators import Linear

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from isoform.network.conv_algebra import apply_exact
-from isoform.network.linear_graph import LinearGraph, MakeBias, Total
+from isoform.algebra.conv_algebra import apply_exact
+from isoform.algebra.linear_graph import LinearGraph, MakeBias, Total
+from isoform.algebra.map_algebra import Sketch, composed, summed
 from isoform.network.linear_map import Conv
-from isoform.network.map_algebra import Sketch, composed, summed
 from isoform.numerics.exact import Exact
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoform.network.affine_rows import identity_map, is_identity
+from isoform.algebra.affine_rows import identity_map, is_identity
 from isoform.network.linear_map import Constant, Gather, LinearMap, exact
 from isoform.network.network import Network, Node
 from isoform.network.operators import Concat, Linear, Relu, Select

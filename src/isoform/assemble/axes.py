@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     ROWS,
     Assembler,
     Computed,
@@ -24,6 +23,7 @@ from isoform.network.assemble import (
     check_entries,
     fold,
 )
+from isoform.errors import FormatError
 from isoform.network.network import Shape
 
 WHOLE_AXIS = 2**31 - 1  # an end at least this large means the end of the axis

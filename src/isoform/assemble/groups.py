@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     Assembler,
     Computed,
     Known,
@@ -18,8 +17,9 @@ from isoform.network.assemble import (
     fold,
     joint_shape,
 )
-from isoform.network.assemble_axes import axes_of, axis_of, moved
-from isoform.network.assemble_pointwise import live, negative
+from isoform.assemble.axes import axes_of, axis_of, moved
+from isoform.assemble.pointwise import live, negative
+from isoform.errors import FormatError
 from isoform.network.constants import broadcast, real_array, reciprocal_root
 from isoform.network.linear_map import Constant, exact
 from isoform.network.operators import (

@@ -13,8 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.errors import FormatError, TooLarge
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     ENTRIES_LIMIT,
     Assembler,
     Computed,
@@ -22,9 +21,10 @@ from isoform.network.assemble import (
     Value,
     check_entries,
 )
-from isoform.network.assemble_axes import moved
-from isoform.network.assemble_matrix import with_axis, without_axis
-from isoform.network.assemble_pointwise import live
+from isoform.assemble.axes import moved
+from isoform.assemble.matrix import with_axis, without_axis
+from isoform.assemble.pointwise import live
+from isoform.errors import FormatError, TooLarge
 from isoform.network.constants import number_vector, real_array
 from isoform.network.linear_map import Constant, Conv, Csr
 from isoform.network.network import Shape

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.network.affine_rows import (
+from isoform.algebra.affine_rows import (
     AffineRows,
     added,
     after,
@@ -22,8 +22,7 @@ from isoform.network.affine_rows import (
     stacked,
     widest_row,
 )
-from isoform.network.linear_map import Constant, LinearMap
-from isoform.network.pieces import (
+from isoform.algebra.pieces import (
     FIXED,
     CarryPlan,
     Pieces,
@@ -35,6 +34,7 @@ from isoform.network.pieces import (
     operands_of,
     short_below,
 )
+from isoform.network.linear_map import Constant, LinearMap
 from isoform.network.size import Size
 from isoform.numerics.exact import Exact, integers
 from isoform.numerics.sparse import ExactSparse

@@ -13,8 +13,8 @@ from fractions import Fraction
 import flint
 import numpy as np
 
-from isoform.network.affine_rows import AffineRows
-from isoform.network.primitive_rows import PrimitiveRows
+from isoform.algebra.affine_rows import AffineRows
+from isoform.algebra.primitive_rows import PrimitiveRows
 from isoform.numerics.exact import exact_fractions
 from isoform.numerics.sparse import ExactSparse
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     Assembler,
     Computed,
     Known,
@@ -19,7 +18,8 @@ from isoform.network.assemble import (
     fold,
     joint_shape,
 )
-from isoform.network.assemble_pointwise import add, folded, relu, scaled, subtract
+from isoform.assemble.pointwise import add, folded, relu, scaled, subtract
+from isoform.errors import FormatError
 from isoform.network.constants import (
     broadcast,
     is_zero,

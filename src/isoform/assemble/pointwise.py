@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     Assembler,
     Computed,
     Known,
@@ -19,6 +18,7 @@ from isoform.network.assemble import (
     is_permutation,
     joint_shape,
 )
+from isoform.errors import FormatError
 from isoform.network.constants import (
     inverse,
     number_vector,

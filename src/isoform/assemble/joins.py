@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isoform.errors import FormatError
-from isoform.network.assemble import (
+from isoform.assemble.assembler import (
     Assembler,
     Computed,
     Known,
@@ -19,7 +18,8 @@ from isoform.network.assemble import (
     check_entries,
     fold,
 )
-from isoform.network.assemble_axes import axis_of, moved
+from isoform.assemble.axes import axis_of, moved
+from isoform.errors import FormatError
 from isoform.network.constants import real_array
 from isoform.network.operators import Concat
 from isoform.numerics.exact import Exact

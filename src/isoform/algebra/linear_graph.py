@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
-from isoform.network.affine_rows import as_bias, is_identity, is_zero
+from isoform.algebra.affine_rows import as_bias, is_identity, is_zero
+from isoform.algebra.map_algebra import Sketch, sketch
 from isoform.network.linear_map import Constant, Gather, LinearMap, exact
-from isoform.network.map_algebra import Sketch, sketch
 from isoform.network.network import Builder, Network, Node, Shape
 from isoform.network.operators import (
     BatchNormalization,
