@@ -8,6 +8,12 @@ from enum import Enum
 from fractions import Fraction
 
 from isoform.network.domain import Domain, Everywhere
+from isoform.numerics.exact import approximately
+
+
+def brief(value: Fraction) -> str:
+    """Six digits of a number, however large."""
+    return f"{approximately(Fraction(value)):.6g}"
 
 
 class Arithmetic(Enum):
@@ -34,7 +40,7 @@ class Within:
     norm: str = "max"
 
     def __str__(self) -> str:
-        return f"within {float(self.eps):.6g}"
+        return f"within {brief(self.eps)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class SameDecision:
     margin: Fraction = Fraction(0)
 
     def __str__(self) -> str:
-        return "same decision" + (f" at margin {float(self.margin):.6g}" if self.margin else "")
+        return "same decision" + (f" at margin {brief(self.margin)}" if self.margin else "")
 
 
 Relation = Equal | Within | SameDecision

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from isoform.errors import DomainError
-from isoform.numerics.exact import Exact, concatenate, integers
+from isoform.numerics.exact import Exact, concatenate, integers, shown
 
 DomainNumber = Any  # int, Fraction, decimal string, float (its dyadic value), array of them, Exact
 
@@ -58,7 +58,7 @@ class Box:
         gap = (high - low).sign()
         if np.any(gap < 0):
             at = int(np.flatnonzero(gap.ravel() < 0)[0])
-            below, above = low.reshape(-1)[at].item(), high.reshape(-1)[at].item()
+            below, above = shown(low.reshape(-1)[at].item()), shown(high.reshape(-1)[at].item())
             raise DomainError(
                 f"the box is empty: low {below} > high {above} at input {at}; swap the bounds"
             )
@@ -71,16 +71,16 @@ class Box:
 
     def __repr__(self) -> str:
         if self.dimension is None:
-            return f"Box({self.low.item()}, {self.high.item()})"
+            return f"Box({shown(self.low.item())}, {shown(self.high.item())})"
         if self.dimension > 1 and all(
             bool(np.all(end.numerator == end.numerator[0])) for end in (self.low, self.high)
         ):
-            sides = f"[{self.low[0].item()}, {self.high[0].item()}]"
+            sides = f"[{shown(self.low[0].item())}, {shown(self.high[0].item())}]"
             return f"Box({sides}^{self.dimension})"
         if self.dimension > 8:
             return f"Box in {self.dimension} dimensions"
         pairs = zip(self.low.fractions(), self.high.fractions(), strict=True)
-        return "Box(" + " x ".join(f"[{a}, {b}]" for a, b in pairs) + ")"
+        return "Box(" + " x ".join(f"[{shown(a)}, {shown(b)}]" for a, b in pairs) + ")"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +90,16 @@ class Polytope:
     A: Exact
     b: Exact
     box: Box
+
+    def __post_init__(self) -> None:
+        """DomainError where A, b and the box do not fit: a box of another dimension would give
+        ranges to the wrong inputs."""
+        fits = self.A.ndim == 2 and self.b.shape == (self.A.shape[0],)
+        if not fits or self.box.dimension not in (None, self.A.shape[1]):
+            raise DomainError(
+                f"a polytope with A of shape {self.A.shape}, b of shape {self.b.shape} and a box "
+                f"of dimension {self.box.dimension}; give (k, n), (k,) and n"
+            )
 
     @property
     def dimension(self) -> int | None:
@@ -109,6 +119,10 @@ class FiniteSet:
 
     points: Exact
 
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2:
+            raise DomainError(f"points of shape {self.points.shape}; give a (count, n) matrix")
+
     @property
     def dimension(self) -> int | None:
         return self.points.shape[1]
@@ -119,6 +133,10 @@ class Union:
     """The union of its parts (at least one, all of one dimension)."""
 
     parts: tuple[Domain, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise DomainError("a union without parts is empty; nothing can be said on it")
 
     @property
     def dimension(self) -> int | None:
@@ -131,6 +149,10 @@ class Sequences:
 
     length: int
     element: Domain
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise DomainError(f"sequences of {self.length} elements; give a length of 1 or more")
 
     @property
     def dimension(self) -> int | None:
@@ -161,7 +183,8 @@ def spread(value: Exact, n: int) -> Exact:
 
 
 def bound_to(domain: Domain, n: int) -> Domain:
-    """The same domain as a set in R^n. DomainError if its dimension is another."""
+    """The same domain as a set in R^n. DomainError if its dimension is another, or if it is a set
+    of no points."""
     if domain.dimension not in (None, n):
         raise DomainError(
             f"the domain has dimension {domain.dimension}, the network takes {n} inputs; "
@@ -170,6 +193,11 @@ def bound_to(domain: Domain, n: int) -> Domain:
     match domain:
         case Box():
             return Box(spread(domain.low, n), spread(domain.high, n))
+        case Polytope():
+            box = domain.box
+            return Polytope(domain.A, domain.b, Box(spread(box.low, n), spread(box.high, n)))
+        case FiniteSet() if len(domain.points) == 0:
+            raise DomainError("the set of points is empty; nothing can be said on it")
         case Binary():
             return Binary(n)
         case Everywhere():

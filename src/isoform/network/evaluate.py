@@ -29,6 +29,7 @@ from isoform.network.operators import (
 from isoform.network.primitive import to_primitive
 from isoform.numerics.enclosure import (
     Enclosure,
+    check_length,
     linear_enclosure,
     opaque_enclosure,
     product_enclosure,
@@ -87,8 +88,19 @@ def run_all(network: Network, x: Value, rules: dict[type, Rule]) -> list[Value]:
         operands = [values[operand] for operand in node.operands]
         if not operands:
             operands = [x]  # constants take the batch size from the input
+        if rules is EXACT:
+            for operand in operands:
+                bounded(operand)
         values.append(rules[type(node.operator)](node, operands))
     return values
+
+
+def bounded(value: Value) -> None:
+    """Refused where exact numbers have become too long: squares of squares double every time."""
+    try:
+        check_length(value)
+    except ValueError as error:
+        raise Refused(f"no exact value: {error}") from None
 
 
 # --- floats: values are (batch, n) ------------------------------------------------------------

@@ -191,9 +191,9 @@ def value_bytes(value: Any) -> Iterator[bytes]:
             yield f"array {little.dtype.str} {value.shape}:".encode()
             yield np.ascontiguousarray(little).tobytes()
         case Exact():
-            yield f"exact {value.shape} {value.denominator}:".encode()
+            yield f"exact {value.shape} {numeral(value.denominator)}:".encode()
             for n in value.numerator.ravel().tolist():
-                yield b"%d," % n
+                yield b"%d," % n if n.bit_length() <= 10_000 else b"%s," % numeral(n).encode()
         case Network():
             yield from network_bytes(value)
         case tuple():
@@ -208,6 +208,11 @@ def value_bytes(value: Any) -> Iterator[bytes]:
             yield from record_bytes(value)
         case _:
             raise TypeError(f"a network does not hold a {type(value).__name__}")
+
+
+def numeral(n: int) -> str:
+    """An integer as digits; a long one in hexadecimal, for Python writes no 4,301 decimals."""
+    return str(n) if n.bit_length() <= 10_000 else hex(n)
 
 
 def record_bytes(record: Any) -> Iterator[bytes]:

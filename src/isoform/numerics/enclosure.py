@@ -13,11 +13,13 @@ from fractions import Fraction
 import flint
 import numpy as np
 
-from isoform.numerics.exact import Exact, as_array, exact_fractions
+from isoform.numerics.exact import Exact, as_array, exact_fractions, longest
 from isoform.numerics.sparse import ExactSparse
 
 PRECISION = 128
 GRID = 256
+FAR = 1 << 14  # bits before or after the point beyond which an end of an enclosure is not written
+LONGEST = 1 << 17  # bits of a product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +52,14 @@ def part_of(matrix: ExactSparse, keep: np.ndarray) -> ExactSparse:
         matrix.shape, matrix.row_numbers()[keep], matrix.columns[keep], matrix.data[keep],
         matrix.denominator,
     )
+
+
+def check_length(value: Exact | Enclosure) -> None:
+    """ValueError for numbers so long that products of them (squares of squares) have no end."""
+    for end in (value.low, value.high) if isinstance(value, Enclosure) else (value,):
+        bits = max(end.denominator.bit_length(), longest(end.numerator))
+        if bits > LONGEST or bits * end.size > LONGEST << 15:
+            raise ValueError(f"{end.size:,} numbers of {bits:,} bits are too long to go on with")
 
 
 def product_enclosure(left: Enclosure, right: Enclosure) -> Enclosure:
@@ -128,13 +138,19 @@ def endpoints(y: flint.arb) -> tuple[Fraction, Fraction]:
     """Dyadic end points of a finite ball."""
     if not y.is_finite():
         raise ValueError("an enclosure is not finite")
-    return dyadic(y.lower()), dyadic(y.upper())
+    return dyadic(y.lower(), up=False), dyadic(y.upper(), up=True)
 
 
-def dyadic(point: flint.arb) -> Fraction:
-    """The number that a ball of radius zero holds."""
-    mantissa, exponent = point.man_exp()
-    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+def dyadic(point: flint.arb, *, up: bool) -> Fraction:
+    """The number that a ball of radius zero holds; one nearer to zero than 2^-FAR is rounded
+    outward, for exp(-exp(99)) written out would fill the memory. ValueError beyond 2^FAR."""
+    mantissa, exponent = (int(part) for part in point.man_exp())
+    top = exponent + mantissa.bit_length()  # |point| < 2^top
+    if mantissa and top > FAR:
+        raise ValueError(f"a value beyond 2^{FAR} is too long to write")
+    if mantissa and top < -FAR:
+        return Fraction((mantissa > 0 and up) - (mantissa < 0 and not up), 1 << FAR)
+    return Fraction(mantissa) * Fraction(2) ** exponent
 
 
 def periodic(name: str, low: Fraction, high: Fraction) -> tuple[Fraction, Fraction]:

@@ -204,7 +204,27 @@ class Exact:
     def __repr__(self) -> str:
         if self.size > 16:
             return f"Exact(shape={self.shape}, denominator of {self.denominator.bit_length()} bits)"
-        return f"Exact({[str(f) for f in self.fractions()]}, shape={self.shape})"
+        return f"Exact({[shown(f) for f in self.fractions()]}, shape={self.shape})"
+
+
+def shown(value: Fraction) -> str:
+    """A rational as text, in full where it is short (Python writes no integer of 4,301 digits)."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) <= 4096:
+        return str(value)
+    return f"about {approximately(value):.6g}"
+
+
+def approximately(value: Fraction) -> float:
+    """The nearest double; infinite beyond the largest."""
+    try:
+        return value.numerator / value.denominator
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def longest(values: np.ndarray) -> int:
+    """Bits of the largest integer of an object array."""
+    return max((value.bit_length() for value in values.ravel().tolist()), default=0)
 
 
 def integers(values: Iterable[int], shape: tuple[int, ...]) -> np.ndarray:

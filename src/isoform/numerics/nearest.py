@@ -28,8 +28,9 @@ def nearest_floats(numerator: np.ndarray, denominator: int, dtype: Any) -> np.nd
     with np.errstate(over="ignore", under="ignore"):
         if dtype == np.float64:
             floats = np.ldexp(m.astype(np.float64), np.clip(e, -FAR, FAR))
-            tiny = np.flatnonzero((np.abs(floats) < np.finfo(np.float64).tiny) & (m != 0))
-            for i in tiny.tolist():  # subnormal: m.astype has rounded once already
+            # Subnormal, or rounded up from there to the least normal: rounded twice so far.
+            tiny = np.flatnonzero((np.abs(floats) <= np.finfo(np.float64).tiny) & (m != 0))
+            for i in tiny.tolist():
                 floats[i] = flat[i] / denominator
         else:
             floats = odd_doubles(m, e).astype(dtype)
