@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import math
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -20,10 +21,13 @@ import numpy as np
 
 from isoform.errors import CertificateRejected
 from isoform.network.linear_map import Constant
+from isoform.network.network import numeral
 from isoform.numerics.exact import Exact, integers
 
 MOST_ENTRIES = 1 << 26  # of one tensor
 MOST_WIDTH = 1 << 16  # bytes of one integer
+POSITIVE = re.compile(r"[1-9][0-9]{0,4000}|0x[1-9a-f][0-9a-f]{0,131071}")
+RATIONAL = re.compile(r"-?[0-9]{1,4000}(/[1-9][0-9]{0,3999})?")
 DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "uint16": "<u2"}
 
 
@@ -72,13 +76,24 @@ def array_bytes(value: Constant) -> tuple[dict[str, Any], bytes]:
     if isinstance(value, Exact):
         entries = flat.tolist()
         width = max((entry.bit_length() // 8 + 1 for entry in entries), default=1)
-        record |= {"denominator": str(value.denominator), "width": width}
+        record |= {"denominator": numeral(value.denominator), "width": width}
         body = b"".join(entry.to_bytes(width, "little", signed=True) for entry in entries)
     else:
         body = flat.astype(DTYPES[kind]).tobytes()
     blob = places + body
     record["sha256"] = hashlib.sha256(blob).hexdigest()
     return record, blob
+
+
+def check_amount(records: list[dict[str, Any]]) -> None:
+    """Arrays may leave out zeros, but not so many in all that a small file fills the memory."""
+    shapes = [[whole(n) for n in listed(record, "shape")] for record in records]
+    left_out = sum(
+        math.prod(shape) - whole(record["stored"])
+        for shape, record in zip(shapes, records, strict=True) if "stored" in record
+    )
+    if left_out > MOST_ENTRIES:
+        raise malformed(f"arrays that leave out {left_out:,} zeros")
 
 
 def decode_array(record: dict[str, Any], blob: bytes) -> Constant:
@@ -145,18 +160,16 @@ def whole(value: Any) -> int:
 
 
 def positive(value: Any) -> int:
-    if not isinstance(value, str) or not value.isdecimal() or int(value) == 0:
+    if not isinstance(value, str) or not POSITIVE.fullmatch(value):
         raise malformed(f"{value!r:.60} is no positive integer")
-    return int(value)
+    return int(value, 0)
 
 
 def rational(value: Any) -> Fraction:
-    try:
-        if not isinstance(value, str):
-            raise ValueError
-        return Fraction(value)
-    except (ValueError, ZeroDivisionError):
-        raise malformed(f"{value!r:.60} is no rational") from None
+    """"p/q" only: `Fraction` would also take "1e999999999", and write out that power of ten."""
+    if not isinstance(value, str) or not RATIONAL.fullmatch(value):
+        raise malformed(f"{value!r:.60} is no rational")
+    return Fraction(value)
 
 
 def text(record: Any, key: str) -> str:

@@ -49,9 +49,7 @@ class Range:
         return Range(integers([low * ONE] * n, (n,)), integers([high * ONE] * n, (n,)), no, no)
 
     def take(self, which: np.ndarray) -> Range:
-        return Range(
-            self.low[which], self.high[which], self.open_low[which], self.open_high[which]
-        )
+        return Range(self.low[which], self.high[which], self.open_low[which], self.open_high[which])
 
     def relu(self) -> Range:
         """The range of max(v, 0)."""
@@ -132,11 +130,10 @@ class Basis:
         fixed = np.flatnonzero((box.high - box.low).sign() == 0)
         if not len(fixed):
             return Basis(n, join([one, inputs]), plain)
-        data, columns = integers([box.low.denominator] * n, (n,)), np.arange(1, n + 1)
+        unit = box.low.denominator
+        data, columns = integers([unit] * n, (n,)), np.arange(1, n + 1)
         data[fixed], columns[fixed] = box.low.numerator[fixed], 0
-        start = ExactSparse.of_triplets(
-            (n, n + 1), np.arange(n), columns, data, box.low.denominator
-        )
+        start = ExactSparse.of_triplets((n, n + 1), np.arange(n), columns, data, unit)
         return Basis(n, join([one, inputs]), start)
 
     @property
@@ -232,9 +229,7 @@ def interval_range(matrix: ExactSparse, basis: Basis) -> Range:
     return Range(ends[0][0], ends[1][0], ends[0][1], ends[1][1])
 
 
-def backward_range(
-    matrix: ExactSparse, basis: Basis, slopes: np.ndarray | None = None
-) -> Range:
+def backward_range(matrix: ExactSparse, basis: Basis, slopes: np.ndarray | None = None) -> Range:
     """Range of rows by substituting rectifier units by linear bounds, last block first.
 
     For l <= z <= u and any slopes s, s' in [0, 1]:

@@ -18,6 +18,7 @@ from typing import Any
 from isoform.certificate.arrays import (
     Arrays,
     blob_of,
+    check_amount,
     decode_array,
     listed,
     malformed,
@@ -30,7 +31,7 @@ from isoform.certificate.encoding import (
     encode_domain,
     encode_network,
 )
-from isoform.certificate.evidence import Evidence, decode_evidence, encode_evidence
+from isoform.certificate.evidence import Evidence, decode_items, encode_evidence
 from isoform.errors import CertificateRejected, FormatError
 from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import Everywhere, bound_to
@@ -116,7 +117,7 @@ def load(path: str | Path) -> Certificate:
         return decode(record, sections)
     except OSError:
         raise malformed(f"the arrays in {sibling(path).name} are missing") from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise malformed(f"{type(error).__name__}: {error}") from None
 
 
@@ -205,6 +206,7 @@ def encode(certificate: Certificate, arrays: Arrays) -> dict[str, Any]:
 
 
 def decode(record: dict[str, Any], sections: bytes) -> Certificate:
+    check_amount(record["arrays"])
     arrays = [decode_array(entry, blob_of(entry, sections)) for entry in record["arrays"]]
     networks = record["networks"]
     source = decode_network(networks["source"], arrays)
@@ -218,7 +220,7 @@ def decode(record: dict[str, Any], sections: bytes) -> Certificate:
     )
     return Certificate(
         source=source, target=target, claim=claim,
-        evidence=tuple(decode_evidence(item, arrays) for item in listed(record, "evidence")),
+        evidence=decode_items(listed(record, "evidence"), arrays),
         conclusion=text(record, "conclusion"),
         files=(file_hash(networks["source"]), file_hash(networks["target"])),
         reading=(

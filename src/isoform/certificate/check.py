@@ -22,8 +22,17 @@ from isoform.certificate.codes import Asked, Codes, Value
 from isoform.certificate.evidence import Counterexample, Enumerate, Evidence, Rounding, Sweep
 from isoform.certificate.rounding import check_rounding
 from isoform.certificate.sweep import run
-from isoform.errors import CertificateRejected, Refused
-from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
+from isoform.certificate.wellformed import check_network, work
+from isoform.errors import CertificateRejected, DomainError, Refused
+from isoform.network.claim import (
+    Arithmetic,
+    Claim,
+    Equal,
+    Relation,
+    SameDecision,
+    Within,
+    brief,
+)
 from isoform.network.domain import (
     Binary,
     Domain,
@@ -42,6 +51,12 @@ from isoform.numerics.exact import Exact, integers
 from isoform.numerics.sparse import ExactSparse
 
 MOST_EVALUATIONS = 1 << 24
+MOST_PRODUCTS = 1 << 32  # of an enumeration: points times numbers that one evaluation touches
+MOST_PAIRS = 1 << 24  # of outputs, for a decision
+FAILURES = (  # whatever stops a derivation, nothing has been derived
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+    TypeError, ValueError,
+)
 GRADES = ("exact", "fixed", "float-outward")
 
 
@@ -77,9 +92,11 @@ def check(
         compare_file("source", certificate.source, certificate.files[0], source)
         compare_file("target", certificate.target, certificate.files[1], target)
         holds, upper = concluded(certificate)
+    except DomainError as error:
+        raise CertificateRejected("domain", str(error)) from None
     except Refused as error:
         raise CertificateRejected("evidence", str(error)) from None
-    except (IndexError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+    except FAILURES as error:
         raise CertificateRejected("evidence", f"{type(error).__name__}: {error}") from None
     return Accepted(
         claim=certificate.claim, holds=holds, statement=statement(certificate, holds),
@@ -112,13 +129,15 @@ def compare_file(name: str, embedded: Network, digest: str | None, given: Loaded
 def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
     """Whether the claim holds, by the concluding item; all items are checked, in order."""
     source, target = certificate.source, certificate.target
+    for network in (source, target, certificate.rounds):
+        if network is not None:  # a file was checked when it was read, an object was not
+            check_network(network)
     if source.dimension != target.dimension or source.output_dimension != target.output_dimension:
         raise CertificateRejected("networks", "their inputs or outputs differ in number")
     if certificate.claim.arithmetic is not Arithmetic.REALS:
         raise CertificateRejected("claim", "no evidence of this version is about float evaluation")
-    if isinstance(certificate.claim.relation, Within) and certificate.claim.relation.eps < 0:
-        raise CertificateRejected("claim", "eps is negative")
-    domain = checked_domain(certificate.claim.domain, source.dimension)
+    check_relation(certificate.claim.relation)
+    domain = bound_to(certificate.claim.domain, source.dimension)
     results: dict[str, tuple[bool, Fraction | None, bool]] = {}
     for item in certificate.evidence:
         if item.id in results:
@@ -138,12 +157,17 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
     return holds, upper
 
 
-def checked_domain(domain: Domain, n: int) -> Domain:
-    """The domain in R^n, not empty."""
-    bound = bound_to(domain, n)
-    if isinstance(bound, FiniteSet) and len(bound.points) == 0:
-        raise CertificateRejected("domain", "it is empty")
-    return bound
+def check_relation(relation: Relation) -> None:
+    """Numbers that compare (nothing is larger than a NaN) and the norm that is computed here."""
+    if isinstance(relation, Equal):
+        return
+    number = relation.eps if isinstance(relation, Within) else relation.margin
+    if not isinstance(number, int | Fraction):
+        raise CertificateRejected("claim", f"{number!r} is no rational")
+    if isinstance(relation, Within) and relation.eps < 0:
+        raise CertificateRejected("claim", "eps is negative")
+    if isinstance(relation, Within) and relation.norm != "max":
+        raise CertificateRejected("claim", f"no evidence is about the norm {relation.norm!r}")
 
 
 def checked(
@@ -211,14 +235,14 @@ def conclude(
             upper = largest(bounded(rows, basis, backward), radius)
             if upper > eps:
                 raise CertificateRejected(
-                    "sweep", f"the difference is bounded by {float(upper):.6g}, not {float(eps):g}"
+                    "sweep", f"the difference is bounded by {brief(upper)}, not {brief(eps)}"
                 )
             return upper
         case SameDecision(margin):
             upper = decision_margin(rows, radius, basis, backward)
             if upper > margin:
                 raise CertificateRejected(
-                    "sweep", f"the margin is {float(upper):.6g}, not {float(margin):g}"
+                    "sweep", f"the margin is {brief(upper)}, not {brief(margin)}"
                 )
             return upper
 
@@ -243,6 +267,8 @@ def decision_margin(
     m = rows.shape[0]
     if m < 2:
         raise CertificateRejected("sweep", "a decision needs two outputs or more")
+    if m * m > MOST_PAIRS:
+        raise CertificateRejected("sweep", f"{m * m:,} pairs of outputs are too many")
     first, second = np.meshgrid(np.arange(m), np.arange(m), indexing="ij")
     apart = first != second
     first, second = first[apart], second[apart]
@@ -296,7 +322,8 @@ def beaten(value: Enclosure, c: int) -> bool:
 def enumerated(source: Network, target: Network, domain: Domain, relation: Relation) -> Fraction:
     """Every point of a finite domain, evaluated."""
     widest = max(source.size_of(v) for v in range(len(source.nodes) + 1))
-    if count(domain) * widest > MOST_EVALUATIONS:
+    touched = work(source) + work(target)
+    if count(domain) * widest > MOST_EVALUATIONS or count(domain) * touched > MOST_PRODUCTS:
         raise CertificateRejected("enumerate", f"{count(domain):,} points are too many")
     upper = Fraction(0)
     for points in batches(domain):
@@ -311,7 +338,7 @@ def enumerated(source: Network, target: Network, domain: Domain, relation: Relat
                 if not surely_agree(pair[0], pair[1], relation.margin):
                     raise CertificateRejected("enumerate", "a point decides differently")
         elif upper > (relation.eps if isinstance(relation, Within) else 0):
-            raise CertificateRejected("enumerate", f"a point differs by {float(upper):.6g}")
+            raise CertificateRejected("enumerate", f"a point differs by {brief(upper)}")
     return upper
 
 

@@ -16,8 +16,10 @@ import numpy as np
 
 from isoform.certificate.basis import Basis, Range, backward_range, interval_range
 from isoform.errors import CertificateRejected
-from isoform.numerics.exact import Exact, integers
+from isoform.numerics.exact import Exact, integers, longest
 from isoform.numerics.sparse import ExactSparse, stack
+
+LONGEST = 1 << 17  # bits of a number in rows, ranges and radii
 
 
 class Code(IntEnum):
@@ -91,7 +93,8 @@ def asked_codes(kind: str, value: Value, basis: Basis, decide: Decide,
     """The decision, checked for shape: what a file says is not trusted."""
     codes = decide(Asked(kind, value, other, basis))
     merges = int(np.count_nonzero(codes.code >= Code.MERGE))
-    if len(codes.code) != value.rows.shape[0] or codes.code.max(initial=0) > Code.NEGATIVE:
+    known = codes.code.ndim == 1 and codes.code.dtype == np.uint8  # no negative ones
+    if not known or len(codes.code) != value.rows.shape[0] or codes.code.max() > Code.NEGATIVE:
         raise failed(f"{len(codes.code)} codes for {value.rows.shape[0]} units of kind {kind}")
     if len(codes.partner) != merges or codes.factor.shape != (merges,):
         raise failed(f"{merges} merges with {len(codes.partner)} partners of kind {kind}")
@@ -102,6 +105,16 @@ def asked_codes(kind: str, value: Value, basis: Basis, decide: Decide,
         if kind != "relu" or shape != (len(codes.refined), basis.width):
             raise failed("slopes of another number than the units that they refine")
     return codes
+
+
+def short_enough(value: Value) -> Value:
+    """The value, or a failure where its numbers have become so long that products of them would
+    never end."""
+    rows = value.rows
+    bits = max(rows.denominator.bit_length(), longest(rows.data), longest(value.radius))
+    if bits > LONGEST or bits * rows.nonzeros > LONGEST << 15:
+        raise failed(f"rows of {rows.nonzeros:,} numbers of {bits:,} bits are too long")
+    return value
 
 
 def range_of(rows: ExactSparse, basis: Basis, backward: bool) -> Range:

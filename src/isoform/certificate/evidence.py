@@ -97,6 +97,17 @@ def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
     return record
 
 
+def decode_items(records: list[Any], arrays: list[Constant]) -> tuple[Evidence, ...]:
+    """All items; the units that their runs speak of are counted before any array is made."""
+    units = sum(
+        whole(length) for record in records for entry in record["data"].get("codes", [])
+        for _, length in listed(entry, "runs")
+    )
+    if units > MOST_UNITS:
+        raise malformed(f"codes of {units:,} units")
+    return tuple(decode_evidence(record, arrays) for record in records)
+
+
 def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
     data = record.get("data")
     if not isinstance(data, dict):
@@ -119,7 +130,7 @@ def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
 
 def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
     runs = [(whole(code), whole(length)) for code, length in listed(record, "runs")]
-    if sum(length for _, length in runs) > MOST_UNITS or any(code > 4 for code, _ in runs):
+    if any(code > 4 for code, _ in runs):
         raise malformed("codes of units that cannot be")
     code = np.concatenate(
         [np.zeros(0, np.uint8), *(np.full(n, c, dtype=np.uint8) for c, n in runs)]

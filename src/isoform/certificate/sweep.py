@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.certificate.basis import Basis, row_sums
-from isoform.certificate.codes import Decide, Value, failed
+from isoform.certificate.codes import Decide, Value, failed, short_enough
 from isoform.certificate.units import multiplied, opaque, rectified, stepped
 from isoform.network.linear_map import exact
 from isoform.network.network import Network, Node
@@ -93,7 +93,8 @@ def linear(operator: Linear, operands: list[Value], n: int, basis: Basis) -> Val
             )
         )
     rows = parts[0] if len(parts) == 1 else total(parts)
-    return Value(rows.reduced() if rows.denominator.bit_length() > 512 else rows, radius)
+    rows = rows.reduced() if rows.denominator.bit_length() > 512 else rows
+    return short_enough(Value(rows, radius))
 
 
 def joined(operands: list[Value], basis: Basis) -> Value:

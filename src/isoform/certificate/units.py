@@ -10,6 +10,7 @@ import numpy as np
 
 from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
 from isoform.certificate.codes import (
+    LONGEST,
     Assembly,
     Code,
     Codes,
@@ -23,9 +24,10 @@ from isoform.certificate.codes import (
     merged,
     range_of,
     ranks,
+    short_enough,
 )
 from isoform.network.operators import Opaque
-from isoform.numerics.exact import Exact, as_array, integers
+from isoform.numerics.exact import Exact, as_array, integers, longest
 from isoform.numerics.sparse import ExactSparse
 
 # |phi(a) - phi(b)| <= L |a - b|, L as (over, under); softmax in the maximum norm. The slope of erf
@@ -270,7 +272,7 @@ def multiplied(left: Value, right: Value, basis: Basis, decide: Decide) -> Value
         made.put(which, columns(partner, None, basis.width), radius)
     if np.any(codes.code == Code.DEAD):
         raise failed("a product is not dead")
-    return made.value(basis)
+    return short_enough(made.value(basis))
 
 
 def scaled_row(p: ExactSparse, q: ExactSparse, left: Value, right: Value,
@@ -301,6 +303,8 @@ def product_radius(rho: ExactSparse, sigma: ExactSparse, s: np.ndarray, t: np.nd
 
 def product_range(left: Range, right: Range) -> Range:
     missing = left.open_low | left.open_high | right.open_low | right.open_high
+    if max(longest(end) for part in (left, right) for end in (part.low, part.high)) > LONGEST:
+        return Range.all_reals(len(missing))  # squares of squares: no longer worth their length
     ends = [a * b for a in (left.low, left.high) for b in (right.low, right.high)]
     low = ends[0]
     high = ends[0]

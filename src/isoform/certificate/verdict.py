@@ -30,7 +30,8 @@ class Witness:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proved:
     """The claim holds; `certificate` was accepted by the checker. grade: exact, fixed or
-    float-outward. lower, upper: of the largest absolute difference over the domain."""
+    float-outward. lower, upper: of the largest absolute difference over the domain; of a decision
+    that a sweep settles, `upper` bounds how far the difference of two outputs changes."""
 
     claim: Claim
     certificate: Certificate

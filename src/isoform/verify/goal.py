@@ -3,16 +3,43 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from isoform.errors import Refused
+from isoform.network.claim import Relation, SameDecision, Within
+from isoform.network.network import Network
+from isoform.network.operators import Opaque, Scan
 from isoform.numerics.enclosure import Enclosure
-from isoform.numerics.exact import Exact
+from isoform.numerics.exact import Exact, approximately
 
 Value = Exact | Enclosure  # (m, points)
 NOTHING = Fraction(-1)  # amount where a point says nothing against the claim
+
+
+def check_relation(relation: Relation) -> None:
+    """Refused where the relation is none that evidence exists for."""
+    match relation:
+        case Within(eps, norm):
+            if not isinstance(eps, int | Fraction) or eps < 0:
+                raise Refused(f"eps {eps} is no rational of 0 or more; give one")
+            if norm != "max":
+                raise Refused(f"differences in the norm {norm!r} are not bounded; ask for 'max'")
+        case SameDecision(margin):
+            if not isinstance(margin, int | Fraction) or margin < 0:
+                raise Refused(f"a margin of {margin} is no rational of 0 or more; give one")
+
+
+def has_exact_values(network: Network) -> bool:
+    """Whether every point gives exact numbers, no enclosures: no opaque function anywhere."""
+    return not any(
+        isinstance(node.operator, Opaque)
+        or isinstance(node.operator, Scan) and not has_exact_values(node.operator.cell)
+        for node in network.nodes
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +150,15 @@ def lost_margin(
 def columns(value: Exact) -> list[list[Fraction]]:
     """The entries (m, points) as one list a point."""
     return [value[:, point].fractions() for point in range(value.shape[1])]
+
+
+def rounded_up(value: Fraction) -> Fraction:
+    """The least decimal with two significant digits that is not below a positive number."""
+    if value == 0:
+        return value
+    size = approximately(value)
+    if size > 1e300:
+        return Fraction(math.ceil(value))
+    exponent = math.floor(math.log10(size)) - 1 if size > 1e-300 else -300
+    step = Fraction(10) ** exponent
+    return math.ceil(value / step) * step

@@ -26,8 +26,9 @@ from isoform.numerics.sparse import ExactSparse
 from isoform.verify.relaxation import Relaxation
 
 SAMPLES = 96
+FAR = 2.0**500  # samples stay within it, so that norms of signatures are finite
 ALIKE = 0.05  # largest relative distance of signatures that is worth a look
-LOOSE = 0.2  # largest radius that a merge may bring, against the range of the unit itself
+LOOSE = Fraction(1, 5)  # largest radius that a merge may bring, against the range of the unit
 SNAP = 2e-6  # ratios this near to a power of two are taken for it
 MIRRORED = ("relu", "tanh", "erf", "sin", "reciprocal", "sigmoid")  # phi(-z) follows from phi(z)
 
@@ -74,7 +75,7 @@ def sweep(
 def sample(box: Box, seed: int) -> np.ndarray:
     """Points of a box for signatures, (SAMPLES, n): half inside, half with many faces active."""
     rng = np.random.default_rng(seed)
-    low, high = box.low.to_float(), box.high.to_float()
+    low, high = (np.clip(end.to_float(), -FAR, FAR) for end in (box.low, box.high))
     share = rng.uniform(size=(SAMPLES, len(low)))
     faces = rng.uniform(size=share.shape) < 0.5
     faces[: SAMPLES // 2] = False
@@ -242,7 +243,7 @@ class Search:
         size, unbounded = self.range_of(gap).magnitude()
         own, open_ended = self.range_of(rows.take(new[tried])).magnitude()
         for place, i in enumerate(new[tried].tolist()):
-            tight = open_ended[place] or size[place] <= LOOSE * float(own[place])
+            tight = open_ended[place] or size[place] <= LOOSE * own[place]
             if not unbounded[place] and tight:
                 made.merge(i, int(partner[place]), factor[place])
 

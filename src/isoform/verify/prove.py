@@ -8,7 +8,6 @@ is called proved or refuted before the independent checker has accepted the cert
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,8 @@ from isoform.certificate.evidence import (
     Sweep,
 )
 from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict
-from isoform.errors import CertificateRejected, DomainError, Refused
+from isoform.certificate.wellformed import check_network
+from isoform.errors import CertificateRejected, Refused
 from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import (
     Binary,
@@ -46,7 +46,9 @@ from isoform.network.domain import (
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
 from isoform.network.size import measure
+from isoform.numerics.exact import approximately
 from isoform.verify.falsify import Attack, falsify, falsify_decision
+from isoform.verify.goal import check_relation, has_exact_values, rounded_up
 from isoform.verify.identity import Swept, sweep
 from isoform.version import VERSION
 
@@ -191,13 +193,16 @@ def asked(source: Network, target: Network, claim: Claim, context: Context) -> Q
         raise Refused(f"claims in {claim.arithmetic.value} are not decided; ask over the reals")
     if isinstance(claim.relation, SameDecision) and source.output_dimension < 2:
         raise Refused("a decision needs at least two outputs; this network has one")
-    if isinstance(claim.relation, Within) and claim.relation.eps < 0:
-        raise Refused(f"eps {claim.relation.eps} is negative")
+    check_relation(claim.relation)
     domain = bound_to(claim.domain, source.dimension)
-    if isinstance(domain, FiniteSet) and len(domain.points) == 0:
-        raise DomainError("the set of points is empty; nothing can be said on it")
+    networks = to_primitive(source), to_primitive(target)
+    for network in networks:
+        try:
+            check_network(network)
+        except CertificateRejected as error:
+            raise Refused(f"no certificate holds {network}: {error}") from None
     return Question(
-        source=to_primitive(source), target=to_primitive(target),
+        source=networks[0], target=networks[1],
         claim=replace(claim, domain=domain), context=context, started=time.perf_counter(),
     )
 
@@ -248,8 +253,8 @@ def reason(question: Question, upper: Fraction | None) -> str:
     if isinstance(question.claim.relation, Equal):
         return "the units do not match exactly and no point was found that differs"
     return (
-        f"the certified bound {float(upper):.3g} is above the asked one and no point was found "
-        "beyond it; a smaller box, a larger eps or --timeout may decide"
+        f"the certified bound {approximately(upper):.3g} is above the asked one and no point was "
+        "found beyond it; a smaller box, a larger eps or --timeout may decide"
     )
 
 
@@ -308,10 +313,11 @@ def by_enumeration(question: Question) -> Verdict | None:
         accepted = check(certificate)
     except CertificateRejected:
         return None
-    upper = accepted.upper or Fraction(0)
+    upper = accepted.upper or Fraction(0)  # attained, unless outputs are only enclosed
+    exact = has_exact_values(question.source) and has_exact_values(question.target)
     return Proved(
         claim=question.claim, certificate=certificate, grade=accepted.grade,
-        lower=upper, upper=upper, seconds=question.seconds(),
+        lower=upper if exact else Fraction(0), upper=upper, seconds=question.seconds(),
     )
 
 
@@ -389,12 +395,3 @@ def undecided(question: Question, lower: Fraction, upper: Fraction | None, why: 
     return Undecided(
         claim=question.claim, lower=lower, upper=upper, reason=why, seconds=question.seconds()
     )
-
-
-def rounded_up(value: Fraction) -> Fraction:
-    """The least decimal with two significant digits that is not below a positive number."""
-    if value == 0:
-        return value
-    exponent = math.floor(math.log10(value)) - 1 if value > Fraction(1, 10**300) else -300
-    step = Fraction(10) ** exponent
-    return math.ceil(value / step) * step

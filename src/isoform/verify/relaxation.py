@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.certificate.basis import GRID, HINT_BITS, Basis
-from isoform.numerics.exact import Exact
+from isoform.numerics.exact import Exact, integers
 from isoform.numerics.sparse import ExactSparse
 
-SCALE = 2.0**-GRID
+FAR = 2.0**900  # of a bound, so that chords stay finite
 
 
 class Relaxation:
@@ -28,8 +28,8 @@ class Relaxation:
         model.setOptionValue("output_flag", False)
         model.setOptionValue("threads", 1)
         known = basis.range
-        low = np.where(known.open_low, -np.inf, known.low.astype(float) * SCALE)
-        high = np.where(known.open_high, np.inf, known.high.astype(float) * SCALE)
+        low = np.where(known.open_low, -np.inf, Exact(known.low, 1 << GRID).to_float())
+        high = np.where(known.open_high, np.inf, Exact(known.high, 1 << GRID).to_float())
         for a, b in zip(low, high, strict=True):
             model.addVar(a, b)
         self.lower_rows = np.full(basis.width, -1, dtype=np.int64)
@@ -49,7 +49,8 @@ class Relaxation:
         """r - rho >= 0, and r <= s rho + t on the chord."""
         at, data = arguments.row(i)
         weights = Exact(data, arguments.denominator).to_float()
-        low, high = float(before.low[i]) * SCALE, float(before.high[i]) * SCALE
+        ends = integers([before.low[i], before.high[i]], (2,))
+        low, high = np.clip(Exact(ends, 1 << GRID).to_float(), -FAR, FAR).tolist()
         slope = min(max(max(high, 0.0) / (high - low), 0.0), 1.0) if high > low else 0.0
         lift = max(-slope * low, (1 - slope) * high)
         places = np.append(at, column).astype(np.int32)
