@@ -263,3 +263,59 @@ def test_destinations_are_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(iso.Refused, match="is a folder"):
         api.check_destination(tmp_path / "folder.onnx", model)
+
+
+def test_an_eps_below_the_rounding_is_refused_not_called_a_bug(tmp_path: Path) -> None:
+    from isoform.cli.demo import MODELS
+
+    made = iso.convert(iso.read(MODELS / "adapter.onnx"), to="affine", on=iso.Box(-1, 1))
+    with pytest.raises(iso.Refused, match="beyond the eps of 1e-15.*--exact"):
+        iso.deliver(made, tmp_path / "out.onnx", within=Fraction(1, 10**15))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_certificate_needs_its_folder_before_any_work(tmp_path: Path) -> None:
+    made = iso.convert(iso.read(layers(tmp_path)), to="layered")
+    with pytest.raises(iso.Refused, match="does not exist"):
+        iso.deliver(made, tmp_path / "out.onnx", certificate=tmp_path / "absent" / "c.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.npz"]
+
+
+def test_a_module_and_an_estimator_are_read() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    model = iso.read(module.eval())
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    assert np.allclose(iso.evaluate(model.network, x), module(torch.tensor(x)).detach().numpy(),
+                       atol=1e-6)
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    fitted = sklearn.LinearRegression().fit(x.astype(np.float64), x[:, 0])
+    assert iso.read(fitted).form_name == "affine"
+
+
+@pytest.mark.parametrize("on", ["everywhere", "box:-1,1"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_write_carries_a_certificate_over_to_the_file(
+    on: str, exact: bool, tmp_path: Path
+) -> None:
+    from isoform.cli.demo import MODELS
+
+    model = iso.read(MODELS / "adapter.onnx")
+    made = iso.convert(model, to="affine", on=on)
+    proof = iso.prove(made.network, equal_to=model, on=made.plan.domain)
+    assert isinstance(proof, iso.Proved)
+    path = iso.write(made.network, tmp_path / "out.onnx", certificate=proof.certificate,
+                     exact=exact)
+    accepted = iso.check(f"{path}.certificate.json", source=model, target=path)
+    assert accepted.compared and accepted.holds
+    rounded = not exact and on != "everywhere"
+    assert isinstance(accepted.claim.relation, iso.Within if rounded else iso.Equal)
+
+
+def test_write_refuses_a_certificate_of_something_else(tmp_path: Path) -> None:
+    one, two = iso.read(layers(tmp_path)), iso.read(layers(tmp_path, "two.npz", seed=1))
+    proof = iso.prove(one, equal_to=one)
+    with pytest.raises(iso.Refused, match="not proved of the file"):
+        iso.write(two, tmp_path / "out.onnx", certificate=proof.certificate)
+    assert not (tmp_path / "out.onnx").exists()

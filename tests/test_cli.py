@@ -333,3 +333,28 @@ def test_demo(run: Any, tmp_path: Path) -> None:
     assert verdicts == ["proved", "proved", "proved", "refuted"]
     assert all(scene["accepted"] for scene in found.json["scenes"][:3])
     assert len(list((tmp_path / "kept").glob("*.onnx"))) == 3
+
+
+# --- real networks --------------------------------------------------------------------------------
+
+
+REAL = {
+    "feedforward/fc2.onnx --to affine --on box:0,1": "within",
+    "feedforward/fc2.onnx --to affine --exact": "equal",
+    "feedforward/oneInput_twoBranches.onnx --to feed-forward --on box:-1,1": "equal",
+    "feedforward/KJ_TinyTaxiNet.onnx --to feed-forward --on box:0,1": "equal",
+    "feedforward/linear2-3_bn1-linear3-1.onnx --to affine --on box:-1,1": "within",
+    "convolutional/conv_mp1.onnx --to feed-forward --on box:0,1": "equal",
+    "acasxu/ACASXU_run2a_1_1_batch_2000.onnx --to convolutional": "equal",
+}
+
+
+@pytest.mark.parametrize("line", REAL)
+def test_real_networks_are_converted_and_proved(line: str, run: Any, models: Path) -> None:
+    found = run(f"convert {models}/{line} -o out.onnx --json")
+    assert found.code == 0
+    assert found.json["claim"].startswith(REAL[line])
+    assert found.json["upper"] < 1e-6
+    source = f"{models}/{line.split()[0]}"
+    checked = run(f"check out.onnx.certificate.json --source {source} --target out.onnx --json")
+    assert checked.code == 0 and checked.json["compared"]

@@ -14,13 +14,14 @@ from isoform.api.delivery import (
     Delivery,
     check_destination,
     deliver,
+    draft_of,
     prepare,
     signature_for,
     source_dtype,
 )
 from isoform.api.domains import domain
 from isoform.api.inspection import Inspection, inspection
-from isoform.api.proving import context, epsilon, prove_exact, relation_of
+from isoform.api.proving import carried_over, context, epsilon, prove_exact, relation_of
 from isoform.api.reading import read
 from isoform.certificate.certificate import Certificate, load, save
 from isoform.certificate.check import Accepted
@@ -127,9 +128,12 @@ def write(
     exact: bool | None = None, dtype: str | None = None, like: Any = None,
 ) -> Path:
     """Write a model, network, form or conversion as .onnx (rounded, or split with `exact`) or .npz
-    (lossless), whole or not at all; `certificate` goes beside it.
+    (lossless), whole or not at all.
 
-    like: a model whose names and shapes the file takes. `deliver` also proves the file.
+    like: a model whose names and shapes the file takes. certificate: of a claim about `value`; the
+    claim is carried over to the file as written (where numbers are rounded: within the best eps, or
+    without a bounded domain about the network that the file rounds) and its certificate put beside
+    it. Raises Refused, and writes nothing, where that cannot be proved. `deliver` does both in one.
     """
     from isoform.formats.npz import write_network
     from isoform.formats.onnx.write import write_onnx
@@ -137,14 +141,20 @@ def write(
     model = read(value)
     named = read(like) if like is not None else model
     path = check_destination(path, model)
-    if path.suffix.lower() == ".npz":
-        write_network(model.network, path, model.signature)
-    else:
-        prepared = prepare(model.network, dtype or source_dtype(named), exact)
-        signature = signature_for(named, prepared.network, prepared.dtype)
-        write_onnx(prepared.network, path, signature=signature)
-    if certificate is not None:
-        save(certificate, path.with_name(path.name + ".certificate.json"))
+    with draft_of(path) as draft:
+        rounded = 0
+        if path.suffix.lower() == ".npz":
+            write_network(model.network, draft, model.signature)
+        else:
+            prepared = prepare(model.network, dtype or source_dtype(named), exact)
+            rounded = prepared.rounded
+            signature = signature_for(named, prepared.network, prepared.dtype)
+            write_onnx(prepared.network, draft, signature=signature)
+        held = None if certificate is None else carried_over(
+            certificate, read(draft), rounded
+        )
+    if held is not None:
+        save(held, path.with_name(path.name + ".certificate.json"))
     return path
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from isoform.api.proving import settle
-from isoform.api.reading import read
+from isoform.api.reading import Batch, read
 from isoform.certificate.certificate import Certificate, save
 from isoform.certificate.verdict import Proved, Refuted, Verdict
-from isoform.errors import ContractBroken, FormatError, Refused
+from isoform.errors import ContractBroken, FormatError, IsoformError, Refused
 from isoform.forms import form_name
 from isoform.forms.model import Model
 from isoform.network.evaluate import evaluate
@@ -33,7 +35,7 @@ from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.run import Conversion, Done
 from isoform.plan.sample import sample_floats
 from isoform.report.tables import size_table, verdict_rows
-from isoform.text import columns, count, plural
+from isoform.text import columns, count, decimal, plural
 
 REPLAYED = 300
 OPSET = 17
@@ -207,6 +209,19 @@ def write_form(form: Any, path: Path) -> None:
     write_npz({"form": form_name(type(form))} | form.arrays(), path)
 
 
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A path of the same name in a temporary folder beside `path`; what was written there is put in
+    place at the end, and on any error or interrupt nothing is."""
+    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield room / path.name
+        for item in sorted(room.iterdir(), key=lambda item: item.name == path.name):
+            os.replace(item, path.parent / item.name)  # external data first, the model last
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
 def deliver(
     made: Conversion, path: str | os.PathLike[str], *, exact: bool | None = None,
     dtype: str | None = None, within: Fraction | None = None, proving: bool = True,
@@ -222,17 +237,18 @@ def deliver(
     leaves no certificate.
     """
     path = check_destination(path, made.model)
+    beside = Path(certificate) if certificate else path.with_name(path.name + ".certificate.json")
+    if not beside.parent.is_dir():
+        raise Refused(f"the folder {beside.parent} does not exist; create it first")
     native = path.suffix.lower() == ".npz"
     prepared = (
         Prepared(network=made.network, dtype="float64") if native
         else prepare(made.network, dtype or source_dtype(made.model), exact)
     )
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        draft = room / path.name
+    with draft_of(path) as draft:
         reporter.writing(str(path))
         write_file(made, prepared, draft)
-        batch = "keep" if made.model.signature.batch is None else "drop"
+        batch: Batch = "keep" if made.model.signature.batch is None else "drop"
         written = read(draft, batch=batch)
         verdict, about_rounding = None, False
         if proving:
@@ -240,14 +256,9 @@ def deliver(
                 made, written, prepared.rounded, within, timeout, seed, reporter
             )
         if isinstance(verdict, Refuted):
-            raise broken(made, verdict)
+            raise rejected(made, verdict, prepared, within)
         deviation = replay(made.model, written, made, reporter)
         size = draft.stat().st_size
-        for item in sorted(room.iterdir(), key=lambda item: item.name == path.name):
-            os.replace(item, path.parent / item.name)  # external data first, the model last
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-    beside = Path(certificate) if certificate else path.with_name(path.name + ".certificate.json")
     kept = keep_certificate(verdict, beside)
     return Delivery(
         path=path, conversion=made, written=written, prepared=prepared, verdict=verdict,
@@ -255,8 +266,17 @@ def deliver(
     )
 
 
-def broken(made: Conversion, verdict: Refuted) -> ContractBroken:
-    """Our own result was refuted: the error that names the converters."""
+def rejected(
+    made: Conversion, verdict: Refuted, prepared: Prepared, within: Fraction | None
+) -> IsoformError:
+    """The error for a written result that was refuted. Rounding may break an eps that was asked
+    for; everything else is our own breach, and names the converters."""
+    if within is not None and prepared.rounded:
+        return Refused(
+            f"rounding {count(prepared.rounded)} numbers to {prepared.dtype} changes the function "
+            f"by {decimal(verdict.lower, up=False)} or more, which is beyond the eps of "
+            f"{decimal(within)}; write it with --exact or --dtype float64, or allow more"
+        )
     names = ", ".join(step.converter.name for step in made.plan.steps) or "lift and write"
     point = [float(x) for x in verdict.witness.point.fractions()[:8]]
     return ContractBroken(
@@ -273,6 +293,7 @@ def keep_certificate(verdict: Verdict | None, path: Path) -> Path | None:
         save(certificate, path)
         return path
     path.unlink(missing_ok=True)
+    path.with_suffix(".bin").unlink(missing_ok=True)  # its large arrays
     return None
 
 

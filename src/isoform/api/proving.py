@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from isoform.certificate.verdict import Verdict
+from isoform.certificate.certificate import Certificate
+from isoform.certificate.verdict import Proved, Verdict
 from isoform.converters.converter import Promise
 from isoform.errors import Refused
 from isoform.forms.model import Model
 from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import hull
 from isoform.network.network import Network
+from isoform.network.primitive import to_primitive
 from isoform.numerics.exact import Exact
 from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.run import Conversion
@@ -89,3 +92,31 @@ def settle(
     reporter.proving("equal to the exact network that the file rounds")
     exact: Network = made.network
     return prove_rounding(exact, target.network, source.network, domain, **known), True
+
+
+def carried_over(certificate: Certificate, written: Model, rounded: int) -> Certificate:
+    """The certificate of a network, for the file that it was written to.
+
+    Case 1: the file means the certified network: only its hash is added. Case 2: nothing was
+    rounded, or the claim is no equality: the same claim is proved of the file. Case 3: numbers were
+    rounded: the best eps, or without a bounded domain the claim about what the file rounds.
+    """
+    files = (certificate.files[0], written.digest)
+    reading = (certificate.reading[0], written.reading)
+    if to_primitive(written.network).digest == certificate.target.digest:
+        return replace(certificate, files=files, reading=reading)
+    source, claim = certificate.source, certificate.claim
+    known: dict[str, Any] = {"files": files, "reading": reading, "trace": certificate.trace}
+    if not rounded or not isinstance(claim.relation, Equal):
+        verdict = prove(source, written.network, claim, **known)
+    elif hull(claim.domain) is not None:
+        verdict = prove_best(source, written.network, claim.domain, **known)
+    else:
+        exact = certificate.rounds or certificate.target
+        verdict = prove_rounding(exact, written.network, source, claim.domain, **known)
+    if not isinstance(verdict, Proved):
+        raise Refused(
+            f"the certificate says '{claim}', which is not proved of the file as written "
+            f"({rounded} numbers rounded); write with exact=True, or without a certificate"
+        )
+    return verdict.certificate

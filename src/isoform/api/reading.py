@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from isoform.errors import FormatError, UnsupportedModel
 from isoform.forms import FORMS, form_name
@@ -13,6 +13,7 @@ from isoform.forms.model import Model
 from isoform.network.model import Loaded, Signature
 from isoform.network.network import Network
 
+Batch = Literal["drop", "keep"]
 SUFFIXES = (".onnx", ".npz", ".nnet")
 REMEDIES = {
     ".pt": "a checkpoint holds no architecture that may be read safely; build the torch.nn.Module "
@@ -24,7 +25,7 @@ REMEDIES = {
 ALIASES = {".pth": ".pt", ".ckpt": ".pt", ".joblib": ".pkl", ".pickle": ".pkl", ".keras": ".h5"}
 
 
-def read(source: Any, *, batch: str = "drop", example: Any = None) -> Model:
+def read(source: Any, *, batch: Batch = "drop", example: Any = None) -> Model:
     """The model behind `source`.
 
     source: a path (.onnx, .npz, .nnet), a torch.nn.Module, a fitted scikit-learn estimator, a
@@ -60,7 +61,7 @@ def read(source: Any, *, batch: str = "drop", example: Any = None) -> Model:
     )
 
 
-def read_file(path: Path, batch: str) -> Model:
+def read_file(path: Path, batch: Batch) -> Model:
     """The model in a file, by its suffix."""
     suffix = path.suffix.lower()
     suffix = ALIASES.get(suffix, suffix)
@@ -93,7 +94,8 @@ def read_arrays(path: Path) -> Model:
         return Model.of(read_npz(path))
     for target in FORMS:
         if form_name(target) == name:
-            form = target.from_arrays({k: v for k, v in arrays.items() if k != "form"})
+            kind: Any = target
+            form = kind.from_arrays({k: v for k, v in arrays.items() if k != "form"})
             network = form.lower()
             loaded = Loaded(
                 network=network, signature=Signature.of(network), origin=str(path),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import rich_click as click
 
 from isoform.cli.output import DONE, REJECTED, common, emit
@@ -27,8 +29,10 @@ def check(
     try:
         accepted = api.check(certificate, source=source, target=target, grade=grade)
     except CertificateRejected as error:
-        record = {"accepted": False, "verdict": None, "item": error.item, "reason": str(error),
-                  "certificate": certificate}
+        record: dict[str, Any] = {
+            "accepted": False, "verdict": None, "item": error.item, "reason": str(error),
+            "certificate": certificate,
+        }
         emit(record, columns([("certificate", "REJECTED"), ("why", str(error))], indent=0), as_json)
         return REJECTED
     verdict = "proved" if accepted.holds else "refuted"

@@ -11,6 +11,7 @@ import rich_click as click
 from isoform.cli.output import (
     DONE,
     STATUS,
+    Batch,
     batch_option,
     common,
     delivery_record,
@@ -58,7 +59,7 @@ def convert(
     model: str, to: str | None, by: str | None, on: str, horizon: int | None, within: str | None,
     exact: bool, dtype: str | None, limits: tuple[str, ...], options: tuple[str, ...],
     output: str | None, certificate: str | None, timeout: float | None, no_prove: bool,
-    dry_run: bool, batch: str, as_json: bool, debug: bool,
+    dry_run: bool, batch: Batch, as_json: bool, debug: bool,
 ) -> int:
     """Rewrite MODEL into another form, and prove the function unchanged."""
     from isoform import api
@@ -116,7 +117,7 @@ def limit_of(texts: tuple[str, ...]) -> Any:
             bounds[key] = None if value == "none" else int(Fraction(value))
         except (ValueError, ZeroDivisionError):
             raise click.UsageError(f"--limit {key}={value}: no number") from None
-    return Limit(**bounds)  # type: ignore[arg-type]
+    return Limit(**bounds)
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

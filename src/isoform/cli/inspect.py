@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from isoform.cli.output import DONE, batch_option, common, emit, model_record
+from isoform.cli.output import DONE, Batch, batch_option, common, emit, model_record
 
 
 @click.command()
@@ -13,7 +13,7 @@ from isoform.cli.output import DONE, batch_option, common, emit, model_record
 @click.option("--on", metavar="DOMAIN", help="Count the units that are stable on this domain.")
 @batch_option
 @common
-def inspect(model: str, on: str | None, batch: str, as_json: bool, debug: bool) -> int:
+def inspect(model: str, on: str | None, batch: Batch, as_json: bool, debug: bool) -> int:
     """Form, size, operators and exactness of MODEL, and why it is not in a narrower class."""
     from isoform import api
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
 
 if TYPE_CHECKING:
     from isoform.api import Delivery, Model, Verdict
 
+Batch = Literal["drop", "keep"]
 DONE, REJECTED, UNDECIDED, ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 STATUS = {"proved": DONE, "refuted": REJECTED, "undecided": UNDECIDED}
 

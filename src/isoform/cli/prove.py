@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import rich_click as click
 
-from isoform.cli.output import STATUS, batch_option, common, emit, model_record, verdict_record
+from isoform.cli.output import (
+    STATUS,
+    Batch,
+    batch_option,
+    common,
+    emit,
+    model_record,
+    verdict_record,
+)
 
 
 @click.command()
@@ -24,7 +32,7 @@ from isoform.cli.output import STATUS, batch_option, common, emit, model_record,
 @common
 def prove(
     a: str, b: str, on: str, within: str | None, same_decision: bool, timeout: float | None,
-    certificate: str | None, seed: int, batch: str, as_json: bool, debug: bool,
+    certificate: str | None, seed: int, batch: Batch, as_json: bool, debug: bool,
 ) -> int:
     """Decide whether B equals A on DOMAIN. Exit status 0 only for a proof."""
     from isoform import api

@@ -152,12 +152,12 @@ def run_step(step: Step, model: Model, plan: Plan, seed: int) -> tuple[Any, Done
     start = time.perf_counter()
     rewritten = rewrite(converter, form, plan.domain, step.options)
     seconds = time.perf_counter() - start
-    result = rewritten.form
-    if not isinstance(result, converter.target):
+    if not isinstance(rewritten.form, converter.target):
         raise ContractBroken(
-            converter.name, f"it made a {type(result).__name__} where it promises a "
+            converter.name, f"it made a {type(rewritten.form).__name__} where it promises a "
             f"{converter.target.__name__}",
         )
+    result: Any = rewritten.form
     network = result.lower()
     size = measure(network)
     keeps_prediction(converter, predicted, size)

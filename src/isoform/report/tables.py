@@ -17,7 +17,7 @@ SHOWN = 8  # entries of a point that are printed
 def size_rows(before: tuple[str, Size], after: tuple[str, Size]) -> list[tuple[str, ...]]:
     """One row a figure: name, before, after, ratio."""
     old, new = before[1].as_dict(), after[1].as_dict()
-    rows = [("form", before[0], after[0], "")]
+    rows: list[tuple[str, ...]] = [("form", before[0], after[0], "")]
     for name, value in old.items():
         ratio = f"x {new[name] / value:.3g}" if value else ""
         rows.append((name, count(value), count(new[name]), ratio))
@@ -76,9 +76,8 @@ def witness_rows(witness: Witness) -> list[tuple[str, str]]:
 
 def vector(value: Exact | Enclosure) -> str:
     """The first entries of a vector as decimals, six digits each."""
-    middle = value
-    if isinstance(value, Enclosure):
-        middle = (value.low + value.high) * Fraction(1, 2)
+    ends = Enclosure.of(value)
+    middle = (ends.low + ends.high) * Fraction(1, 2)
     entries = [decimal(entry, 6) for entry in middle.reshape(-1)[:SHOWN].fractions()]
     more = f", ... ({middle.size} in all)" if middle.size > SHOWN else ""
     return f"({', '.join(entries)}{more})"
