@@ -35,7 +35,7 @@ from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.run import Conversion, Done
 from isoform.plan.sample import sample_floats
 from isoform.report.tables import size_table, verdict_rows
-from isoform.text import columns, count, decimal, plural
+from isoform.text import columns, count, decimal, html_table, plural
 
 REPLAYED = 300
 OPSET = 17
@@ -66,7 +66,7 @@ class Deviation:
     outputs: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Delivery:
     """A written file and what is known of it. about_rounding: the claim is about the exact network
     whose constants the file rounds, not about the values of the file itself."""
@@ -106,6 +106,13 @@ class Delivery:
         before = (made.model.form_name or "network", made.model.size)
         after = (name, self.written.size)
         return size_table(before, after) + "\n\n" + columns(self.rows(), indent=0)
+
+    def __repr__(self) -> str:
+        said = "not asked" if self.verdict is None else str(self.verdict.claim)
+        return f"Delivery({self.path}: {type(self.verdict).__name__}, {said})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())
 
 
 def step_text(done: Done) -> str:
