@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isoform.converters.collapse_linear import CONVERTER, CollapseOptions
-from isoform.forms.layered import Layered, eighths, normalised_conv, repvgg_block
 from isoform.algebra.affine_rows import identity_map
 from isoform.algebra.conv_algebra import apply_exact, conv_after_conv, conv_sum, outline
+from isoform.converters.collapse_linear import CONVERTER, CollapseOptions
+from isoform.forms.layered import Layered, eighths, normalised_conv, repvgg_block
 from isoform.network.domain import Everywhere
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Conv, Dense, Gather

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isoform.algebra.affine_rows import identity_map
 from isoform.errors import FormatError, NotInClass
 from isoform.forms import FORMS, form_name
 from isoform.forms.affine import Affine
@@ -16,7 +17,6 @@ from isoform.forms.convolutional import Convolutional
 from isoform.forms.feed_forward import FeedForward
 from isoform.forms.form import Form
 from isoform.forms.layered import Layered, bottleneck, residual
-from isoform.algebra.affine_rows import identity_map
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Dense, Gather
 from isoform.network.network import Builder

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isoform.algebra.affine_rows import identity_map
 from isoform.converters import (
     convolutional_to_feed_forward,
     feed_forward_to_convolutional,
@@ -17,7 +18,6 @@ from isoform.converters import (
 from isoform.forms.convolutional import Convolutional
 from isoform.forms.feed_forward import FeedForward, dense_chain
 from isoform.forms.layered import Layered, affine_chain_net, multiplicative, residual
-from isoform.algebra.affine_rows import identity_map
 from isoform.network.domain import Binary, Box, Domain, Everywhere, bound_to
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.linear_map import Csr, Dense, Gather

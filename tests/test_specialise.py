@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isoform.algebra.affine_rows import AffineRows
+from isoform.algebra.carriers import by_basis, candidates, composed, short_below
 from isoform.bounds import stable
 from isoform.bounds.stable import DEAD, ON, stable_units
 from isoform.certificate.verdict import Proved, Refuted
@@ -18,8 +20,6 @@ from isoform.converters.specialise_to_domain import CONVERTER, SpecialiseOptions
 from isoform.errors import Refused
 from isoform.formats.onnx.read import read_onnx
 from isoform.forms.feed_forward import FeedForward
-from isoform.algebra.affine_rows import AffineRows
-from isoform.algebra.carriers import by_basis, candidates, composed, short_below
 from isoform.network.claim import Claim, Equal
 from isoform.network.domain import (
     Binary,

@@ -117,7 +117,9 @@ def load(path: str | Path) -> Certificate:
         return decode(record, sections)
     except OSError:
         raise malformed(f"the arrays in {sibling(path).name} are missing") from None
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (
+        ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError
+    ) as error:
         raise malformed(f"{type(error).__name__}: {error}") from None
 
 
@@ -158,7 +160,8 @@ def parse(data: bytes) -> dict[str, Any]:
         raise malformed(f"no JSON: {error}") from None
     if not isinstance(record, dict):
         raise malformed("no JSON object")
-    level, depth = [record], 0
+    level: list[dict[str, Any] | list[Any]] = [record]
+    depth = 0
     while level:
         depth += 1
         if depth > DEEPEST:

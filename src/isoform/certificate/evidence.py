@@ -138,9 +138,10 @@ def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
     empty = Codes.all_new(0)
     merges, slopes = "partner" in record, None
     if "slopes" in record:
-        slopes = fetch(arrays, record["slopes"])
-        if not isinstance(slopes, np.ndarray) or slopes.dtype != np.uint16 or slopes.ndim != 2:
+        held = fetch(arrays, record["slopes"])
+        if not isinstance(held, np.ndarray) or held.dtype != np.uint16 or held.ndim != 2:
             raise malformed("slopes that are no matrix of 16-bit numbers")
+        slopes = held
     return Codes(
         code=code,
         partner=fetch_index(arrays, record["partner"]) if merges else empty.partner,

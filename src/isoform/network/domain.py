@@ -223,9 +223,8 @@ def hull(domain: Domain) -> Box | None:
             n = domain.dimension or 0
             return Box(integers([0] * n, (n,)), integers([1] * n, (n,)))
         case FiniteSet():
-            low = domain.points.numerator.min(axis=0)
-            high = domain.points.numerator.max(axis=0)
-            return Box(Exact(low, domain.points.denominator), Exact(high, domain.points.denominator))
+            numbers, unit = domain.points.numerator, domain.points.denominator
+            return Box(Exact(numbers.min(axis=0), unit), Exact(numbers.max(axis=0), unit))
         case Union():
             return joined_hull([hull(part) for part in domain.parts])
         case Sequences():

@@ -55,8 +55,8 @@ def evaluate(network: Network, x: np.ndarray) -> np.ndarray:
 
 
 def evaluate_exact(network: Network, x: Exact) -> Exact | Enclosure:
-    """f(x) over the reals. x: (n,) or (n, points), exact. Returns exact numbers (m,) or (m, points),
-    or a rigorous enclosure of them where an opaque operator stands in the way."""
+    """f(x) over the reals. x: (n,) or (n, points), exact. Returns exact numbers (m,) or (m,
+    points), or a rigorous enclosure of them where an opaque operator stands in the way."""
     columns = x if x.ndim == 2 else x.reshape(-1, 1)
     check_width(network, columns.shape[0])
     y = run(to_primitive(network), columns, EXACT)

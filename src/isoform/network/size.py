@@ -99,9 +99,9 @@ def constants_of(operator: Any) -> Iterable[Constant]:
             yield from constants_of(node.operator)
         return
     for name in ("scale", "shift", "mean", "variance", "slope"):
-        constant = getattr(operator, name, None)
-        if isinstance(constant, np.ndarray | Exact):
-            yield constant
+        found = getattr(operator, name, None)
+        if isinstance(found, np.ndarray | Exact):
+            yield found
 
 
 def multiply_adds(operator: Any) -> int:

@@ -161,9 +161,7 @@ def prove_rounding(
         report=report or (lambda line: None),
     )
     question = asked(source, exact_target, Claim(Equal(), domain), context)
-    found = equal_by_structure(question)
-    if found is None:
-        found = decide(question)
+    found = equal_by_structure(question) or decide(question)
     if not isinstance(found, Proved):
         return found
     certificate = replace(

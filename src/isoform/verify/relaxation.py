@@ -8,9 +8,11 @@ is the slope which `certificate.basis.backward_range` takes as a hint. Nothing h
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from isoform.certificate.basis import GRID, HINT_BITS, Basis
+from isoform.certificate.basis import GRID, HINT_BITS, Basis, Range
 from isoform.numerics.exact import Exact, integers
 from isoform.numerics.sparse import ExactSparse
 
@@ -45,7 +47,9 @@ class Relaxation:
                 count += 2
         self.model = model
 
-    def add_unit(self, model, arguments: ExactSparse, i: int, column: int, before) -> None:
+    def add_unit(
+        self, model: Any, arguments: ExactSparse, i: int, column: int, before: Range
+    ) -> None:
         """r - rho >= 0, and r <= s rho + t on the chord."""
         at, data = arguments.row(i)
         weights = Exact(data, arguments.denominator).to_float()

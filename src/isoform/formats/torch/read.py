@@ -52,6 +52,7 @@ def read_torch(module: Any, example: Any = None) -> Loaded:
     """
     check_mode(module)
     inputs = example_tensors(module, example)
+    batch: str | int | None
     program, batch = exported(module, inputs)
     run = Run(Assembler([tuple(x.shape[1:]) for x in inputs], batched=True,
                         rows=None if isinstance(batch, str) else batch))
