@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -270,13 +270,7 @@ def api_page() -> str:
 
 
 def entry(name: str, value: Any) -> str:
-    try:
-        parameters = str(inspect.signature(value))
-    except (ValueError, TypeError):
-        parameters = ""
-    if inspect.isclass(value) and issubclass(value, BaseException):
-        parameters = ""
-    shown = signature_lines(name, re.sub(r"isoform(\.\w+)+\.", "", parameters))
+    shown = signature_lines(name, value)
     methods = "".join(method_entry(key, item) for key, item in own_methods(value))
     return f"### `{name}`\n\n```python\n{shown}\n```\n\n{prose(doc(value))}\n{methods}"
 
@@ -297,25 +291,43 @@ def method_entry(key: str, item: Any) -> str:
     return f"\n- `{key}`: {escaped(first)}"
 
 
-def signature_lines(name: str, parameters: str) -> str:
+def signature_lines(name: str, value: Any) -> str:
     """A call that fits the page, one parameter a line where it is long."""
-    parameters = parameters.replace("'", "")
-    if len(name) + len(parameters) <= 88 or "(" not in parameters:
-        return name + parameters
-    inner, _, result = parameters[1:].rpartition(")")
-    return f"{name}(\n" + "".join(f"    {part},\n" for part in split_commas(inner)) + f"){result}"
+    if inspect.isclass(value) and issubclass(value, BaseException):
+        return name
+    try:
+        signature = inspect.signature(value)
+    except (ValueError, TypeError):
+        return name
+    shown, starred = [], False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            shown.append("*")
+            starred = True
+        shown.append(parameter_text(parameter))
+    result = signature.return_annotation
+    tail = "" if inspect.isclass(value) or result is signature.empty else f" -> {type_text(result)}"
+    line = f"{name}({', '.join(shown)}){tail}"
+    if len(line) <= 88:
+        return line
+    return f"{name}(\n" + "".join(f"    {part},\n" for part in shown) + f"){tail}"
 
 
-def split_commas(text: str) -> Iterable[str]:
-    """Split at the commas outside brackets."""
-    depth, start = 0, 0
-    for i, letter in enumerate(text):
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth == 0:
-            yield text[start:i].strip()
-            start = i + 1
-    if text[start:].strip():
-        yield text[start:].strip()
+def parameter_text(parameter: inspect.Parameter) -> str:
+    """`name: type = default`; a default that has no short text is an ellipsis."""
+    text = parameter.name
+    if parameter.annotation is not parameter.empty:
+        text += f": {type_text(parameter.annotation)}"
+    if parameter.default is not parameter.empty:
+        shown = repr(parameter.default)
+        text += f" = {'...' if shown.startswith('<') or len(shown) > 40 else shown}"
+    return text
+
+
+def type_text(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(
+        annotation, "__name__", str(annotation)
+    )
 
 
 # --- text -------------------------------------------------------------------------------------
@@ -351,18 +363,19 @@ def prose(text: str) -> str:
 
 
 def listed_cases(block: str) -> str:
-    """Lines that begin with "Case 1" and so on as a list."""
-    found = re.split(r"^(?=Case \d)", block, flags=re.M)
+    """What begins with "Case 1" and so on as a list."""
+    found = re.split(r"(?:^|(?<=\. ))(?=Case \d)", block, flags=re.M)
     if len(found) == 1:
         return block
     return "\n".join([found[0], *("- " + case.strip().replace("\n", "\n  ") for case in found[1:])])
 
 
 def escaped(text: str) -> str:
-    """Markdown's own signs outside of backticks are meant as written."""
+    """Markdown's own signs outside of backticks are meant as written, but for *emphasis*."""
     pieces = text.split("`")
     for i in range(0, len(pieces), 2):
-        pieces[i] = re.sub(r"([*_>\[\]|])", r"\\\1", pieces[i]).replace("<", "&lt;")
+        piece = re.sub(r"([*_>\[\]|])", r"\\\1", pieces[i]).replace("<", "&lt;")
+        pieces[i] = re.sub(r"\\\*(\w+)\\\*", r"*\1*", piece)
     return "`".join(pieces)
 
 

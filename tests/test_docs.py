@@ -55,6 +55,7 @@ def test_every_converter_has_a_page_with_its_law(converter) -> None:
     assert generate.cell(converter.summary) in page
     assert generate.cell(converter.reference) in page
     assert converter.promise.value in page
+    assert generate.doc(converter.requires) and generate.doc(converter.predict)
     assert "refused" in page or "| before |" in page
 
 

@@ -76,6 +76,7 @@ def bounded(on: Domain) -> Box | Polytope | None:
 
 
 def requires(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Refusal | None:
+    """Only ReLU activations, a bounded domain, and an effort that exists."""
     if hull(on) is None:
         return Refusal("the domain has no bounds, so every unit may fire on it",
                        "give a bounded one, as in --on box:-1,1")
