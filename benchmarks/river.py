@@ -80,6 +80,8 @@ def start_up(repetitions: int, folder: Path) -> list[Row]:
         Row("python -c pass, whole process", bare, "s"),
         Row("python -c 'import isoform', whole process", imported, "s"),
         Row("import isoform (difference of the two)", imported - bare, "s", 0.3),
+        Row("python -c 'from isoform import *', all public names", seconds_of(
+            [sys.executable, "-c", "from isoform import *"], repetitions), "s"),
         Row("isoform --help, whole process", seconds_of([COMMAND, "--help"], repetitions), "s", .5),
     ]
 
