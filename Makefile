@@ -9,10 +9,8 @@ PYTEST_OPTIONS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test slow lint docs bench clean
-.DEFAULT_GOAL := help
+.PHONY: help demo test slow lint docs bench clean
 
-.PHONY: help
 help:
 	@echo "make demo    a trained network, rewritten and proved unchanged"
 	@echo "make test    the test suite"
@@ -27,12 +25,14 @@ $(BIN)/python:
 
 # What the program needs; the stamps save the second run from asking the index again.
 $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
-	$(PIP) --editable .
+	@echo "installing isoform into $(VENV)"
+	@$(PIP) --editable .
 	@touch $@
 
 # What the tests, the documentation and the style checks need besides.
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
-	$(PIP) "$(TORCH)" --editable '.[dev,plot,sklearn]'
+	@echo "installing isoform and what its tests need into $(VENV)"
+	@$(PIP) "$(TORCH)" --editable '.[dev,plot,sklearn]'
 	@touch $@ $(VENV)/.stamp-run
 
 demo: $(VENV)/.stamp-run
