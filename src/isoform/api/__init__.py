@@ -27,7 +27,7 @@ from isoform.certificate.certificate import Certificate, load, save
 from isoform.certificate.check import Accepted
 from isoform.certificate.check import check as accept
 from isoform.certificate.verdict import Proved, Refuted, Verdict
-from isoform.errors import Refused
+from isoform.errors import Refused, UnsupportedModel
 from isoform.forms import form_name
 from isoform.forms.model import Model
 from isoform.network.claim import Claim
@@ -184,7 +184,10 @@ def as_certified(value: Any, network: Any) -> Model:
     if to_primitive(model.network).digest != network.digest and isinstance(
         value, str | os.PathLike
     ):
-        kept = read(value, batch="keep")
+        try:
+            kept = read(value, batch="keep")
+        except UnsupportedModel:
+            return model  # the checker says that it is another network
         if to_primitive(kept.network).digest == network.digest:
             return kept
     return model

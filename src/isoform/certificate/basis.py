@@ -235,7 +235,7 @@ def backward_range(matrix: ExactSparse, basis: Basis, slopes: np.ndarray | None 
     For l <= z <= u and any slopes s, s' in [0, 1]:
     s' z <= relu(z) <= s z + max(-s l, (1 - s) u). So a coefficient a > 0 of an upper bound goes to
     the upper line, a < 0 to the lower one. Slopes are fixed by rule: s = u / (u - l) rounded to
-    2^-24, s' = 1 where u > -l else 0. Intersected with the interval range.
+    2^-24, s' = 1 where u > -l or a bound is missing, else 0. Intersected with the interval range.
     slopes: hints for s', one a row and column of the basis, in units of 2^-15 and clipped to
     [0, 1]; the right ones (dual values of the linear programme over these lines) give the bound of
     that programme.
@@ -263,12 +263,13 @@ def upper_end(
 def substituted(
     rows: ExactSparse, block: Block, basis: Basis, slopes: np.ndarray | None
 ) -> ExactSparse:
-    """Rows that are >= the given ones on the domain, without the block's bounded units."""
+    """Rows that are >= the given ones on the domain, without those of the block's units that have
+    a line on the side that is needed: the lower lines need no bounds, the chord does."""
     bounded = ~(block.before.open_low | block.before.open_high)
     low, high = block.before.low, block.before.high
     inside = (rows.columns >= block.start) & (rows.columns < block.stop)
     unit = np.where(inside, rows.columns - block.start, 0)
-    inside &= bounded[unit]
+    inside &= bounded[unit] | np.asarray(rows.data < 0, dtype=bool)
     if not inside.any():
         return rows
     gap = np.where(bounded & (high > low), high - low, 1)
@@ -278,7 +279,7 @@ def substituted(
     lift = -((-lift) >> SLOPE_BITS)
     numbers, data = rows.row_numbers(), rows.data
     if slopes is None:
-        below = np.where(high > -low, 1 << SLOPE_BITS, 0)[unit]
+        below = np.where(~bounded | (high > -low), 1 << SLOPE_BITS, 0)[unit]
     else:
         hints = np.clip(slopes.astype(np.int64), 0, 1 << HINT_BITS) << (SLOPE_BITS - HINT_BITS)
         below = hints[numbers, np.minimum(rows.columns, slopes.shape[1] - 1)].astype(object)

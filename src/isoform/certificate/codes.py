@@ -30,16 +30,19 @@ class Code(IntEnum):
     LINEAR = 2
     MERGE = 3
     NEGATIVE = 4
+    FOLLOW = 5
+    MIRROR = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Codes:
     """Hints for the n units of one node.
 
-    code: uint8 (n). partner: int64, the column of the earlier unit of each MERGE or NEGATIVE, in
-    order. factor: exact, one positive number each, same order. backward: whether the ranges of
-    this node's rows are refined by backward substitution. refined, slopes: positions of dead or
-    linear units whose range needs slopes of its own, and these slopes (`backward_range`).
+    code: uint8 (n). partner: int64, in order, the column of the earlier unit of each MERGE or
+    NEGATIVE, the position in this node of the leader of each FOLLOW or MIRROR. factor: exact, one
+    positive number each, same order. backward: whether the ranges of this node's rows are refined
+    by backward substitution. refined, slopes: positions of dead or linear units whose range needs
+    slopes of its own, and these slopes (`backward_range`).
     """
 
     code: np.ndarray
@@ -93,8 +96,9 @@ def asked_codes(kind: str, value: Value, basis: Basis, decide: Decide,
     """The decision, checked for shape: what a file says is not trusted."""
     codes = decide(Asked(kind, value, other, basis))
     merges = int(np.count_nonzero(codes.code >= Code.MERGE))
+    last = Code.MIRROR if kind == "relu" else Code.NEGATIVE
     known = codes.code.ndim == 1 and codes.code.dtype == np.uint8  # no negative ones
-    if not known or len(codes.code) != value.rows.shape[0] or codes.code.max() > Code.NEGATIVE:
+    if not known or len(codes.code) != value.rows.shape[0] or codes.code.max() > last:
         raise failed(f"{len(codes.code)} codes for {value.rows.shape[0]} units of kind {kind}")
     if len(codes.partner) != merges or codes.factor.shape != (merges,):
         raise failed(f"{merges} merges with {len(codes.partner)} partners of kind {kind}")
@@ -146,6 +150,13 @@ class Assembly:
             self.parts.append(rows)
             self.places.append(which)
             self.radius[which] = radius
+
+    def rows_of(self, which: np.ndarray, basis: Basis) -> ExactSparse:
+        """The rows already put for these units."""
+        order = np.concatenate(self.places)
+        rows = stack([part.widened(basis.width) for part in self.parts])
+        place = {int(unit): i for i, unit in enumerate(order)}
+        return rows.take(np.array([place[int(unit)] for unit in which], dtype=np.int64))
 
     def value(self, basis: Basis) -> Value:
         order = np.concatenate(self.places)

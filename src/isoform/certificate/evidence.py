@@ -18,7 +18,7 @@ from isoform.certificate.arrays import (
     text,
     whole,
 )
-from isoform.certificate.codes import Codes
+from isoform.certificate.codes import Code, Codes
 from isoform.network.linear_map import Constant
 from isoform.numerics.exact import Exact
 
@@ -130,7 +130,7 @@ def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
 
 def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
     runs = [(whole(code), whole(length)) for code, length in listed(record, "runs")]
-    if any(code > 4 for code, _ in runs):
+    if any(code > max(Code) for code, _ in runs):
         raise malformed("codes of units that cannot be")
     code = np.concatenate(
         [np.zeros(0, np.uint8), *(np.full(n, c, dtype=np.uint8) for c, n in runs)]

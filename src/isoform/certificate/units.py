@@ -26,6 +26,7 @@ from isoform.certificate.codes import (
     ranks,
     short_enough,
 )
+from isoform.certificate.residue import put_followers, with_residue
 from isoform.network.operators import Opaque
 from isoform.numerics.exact import Exact, as_array, integers, longest
 from isoform.numerics.sparse import ExactSparse
@@ -47,9 +48,9 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
     """relu(v) for |v - p| <= e, by code; relu is monotone and 1-Lipschitz.
 
     NEW: r_k = relu(p), radius e. DEAD: 0 <= relu(v) <= max(0, high + e). LINEAR: p, and
-    relu(p) - p <= max(0, -low). MERGE: relu(c rho) = c r, and relu(p) - relu(c rho) lies between 0
-    and d = p - c rho, so it is d / 2 up to |d| / 2 <= eta / 2: c r + d / 2, radius eta / 2 + e.
-    NEGATIVE: the same with relu(-c rho) = c r - c rho and d = p + c rho.
+    relu(p) - p <= max(0, -low). MERGE: relu(c rho) = c r; what d = p - c rho adds is a residue,
+    radius e. NEGATIVE: the same with relu(-c rho) = c r - c rho and d = p + c rho. FOLLOW, MIRROR:
+    a multiple of another unit of this node, which shares its residue.
     """
     codes = asked_codes("relu", value, basis, decide)
     rows, e, made = value.rows.widened(basis.width), value.radius, Assembly(value.radius)
@@ -70,16 +71,9 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
         eta = distance(gap, basis, codes.backward)
         unit = columns(codes.partner[ranks(codes, which)], factor, basis.width)
         unit = unit if sign > 0 else unit - scaled
-        made.put(which, with_half(unit, gap), as_array(e[which] - (-eta >> 1)))
+        made.put(which, with_residue(unit, gap, eta, basis), e[which])
+    put_followers(made, rows, e, codes, basis)
     return made.value(basis)
-
-
-def with_half(rows: ExactSparse, gap: ExactSparse) -> ExactSparse:
-    """rows + gap / 2."""
-    if not gap.nonzeros:
-        return rows
-    half = ExactSparse(gap.shape, gap.starts, gap.columns, gap.data, 2 * gap.denominator)
-    return rows + half
 
 
 def with_slopes(

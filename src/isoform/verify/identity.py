@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.certificate.basis import Basis, Range, backward_range, interval_range
+from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
 from isoform.certificate.codes import Asked, Code, Codes, Value
 from isoform.certificate.sweep import run
 from isoform.network.domain import Box
@@ -24,12 +24,9 @@ from isoform.network.network import Network
 from isoform.numerics.exact import Exact, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
 from isoform.verify.relaxation import Relaxation
+from isoform.verify.signatures import SAMPLES, common_ratio, nearest, phi, sample, short
 
-SAMPLES = 96
-FAR = 2.0**500  # samples stay within it, so that norms of signatures are finite
-ALIKE = 0.05  # largest relative distance of signatures that is worth a look
 LOOSE = Fraction(1, 5)  # largest radius that a merge may bring, against the range of the unit
-SNAP = 2e-6  # ratios this near to a power of two are taken for it
 MIRRORED = ("relu", "tanh", "erf", "sin", "reciprocal", "sigmoid")  # phi(-z) follows from phi(z)
 
 
@@ -63,24 +60,13 @@ def sweep(
     """
     basis = Basis.on(box, source.dimension)
     decide = Search(
-        basis, backward=backward and box is not None, programme=programme and box is not None
+        basis, backward=backward, programme=programme and box is not None
     )
     if near and box is not None:
         decide.signatures = np.concatenate([np.ones((SAMPLES, 1)), sample(box, seed)], axis=1)
     first = run(source, basis, decide)
     second = run(target, basis, decide)
     return Swept(basis, first, second, tuple(decide.made))
-
-
-def sample(box: Box, seed: int) -> np.ndarray:
-    """Points of a box for signatures, (SAMPLES, n): half inside, half with many faces active."""
-    rng = np.random.default_rng(seed)
-    low, high = (np.clip(end.to_float(), -FAR, FAR) for end in (box.low, box.high))
-    share = rng.uniform(size=(SAMPLES, len(low)))
-    faces = rng.uniform(size=share.shape) < 0.5
-    faces[: SAMPLES // 2] = False
-    share = np.where(faces, np.round(share), share)
-    return low + share * (high - low)
 
 
 @dataclass(slots=True)
@@ -103,6 +89,12 @@ class Choice:
         self.partner[i], self.factor[i] = column, abs(ratio)
 
 
+    def follow(self, i: int, leader: int, ratio: Fraction) -> None:
+        """Unit i is `ratio` times unit `leader` of the same node."""
+        self.code[i] = Code.FOLLOW if ratio > 0 else Code.MIRROR
+        self.partner[i], self.factor[i] = leader, abs(ratio)
+
+
 @dataclass(slots=True)
 class Search:
     """Chooses codes, and remembers every unit by its key and its signature."""
@@ -116,6 +108,7 @@ class Search:
 
     def __call__(self, asked: Asked) -> Codes:
         rows = asked.value.rows.widened(self.basis.width)
+        self.forget_errors()
         if asked.kind == "product":
             codes = self.products(asked, rows)
         elif " " in asked.kind:
@@ -155,8 +148,13 @@ class Search:
                 made.partner[i] = column
                 column += 1
         for i, leader, ratio in followers:
-            sign = -1 if made.code[leader] == Code.NEGATIVE else 1
-            made.merge(i, int(made.partner[leader]), sign * ratio * made.factor[leader])
+            if made.code[leader] == Code.NEW:
+                made.merge(i, int(made.partner[leader]), ratio)
+            elif asked.kind == "relu":
+                made.follow(i, leader, ratio)
+            else:
+                sign = -1 if made.code[leader] == Code.NEGATIVE else 1
+                made.merge(i, int(made.partner[leader]), sign * ratio)
         self.extend(phi, asked.kind, rows, made.code)
         merged = np.flatnonzero(made.code >= Code.MERGE)
         return Codes(
@@ -232,8 +230,9 @@ class Search:
         arguments = self.basis.arguments(partner, kind)
         factor = [Fraction(1 if ratio[place] > 0 else -1) for place in tried]
         if kind == "relu":
+            largest = self.basis.range.magnitude()[0].astype(float) * 2.0**-GRID
             fits = [
-                common_ratio(rows, int(new[place]), arguments, at, ratio[place])
+                common_ratio(rows, int(new[place]), arguments, at, largest, ratio[place])
                 for at, place in enumerate(tried)
             ]
             factor = [short(fit) for fit in fits]
@@ -246,6 +245,12 @@ class Search:
             tight = open_ended[place] or size[place] <= LOOSE * own[place]
             if not unbounded[place] and tight:
                 made.merge(i, int(partner[place]), factor[place])
+
+    def forget_errors(self) -> None:
+        """Columns that the sweep added for what merges leave over count as 0 in signatures."""
+        if self.signatures is not None and self.signatures.shape[1] < self.basis.width:
+            missing = self.basis.width - self.signatures.shape[1]
+            self.signatures = np.pad(self.signatures, ((0, 0), (0, missing)))
 
     def evaluated(self, rows: ExactSparse) -> np.ndarray:
         """Rows at the sample points, in floating point: (SAMPLES, rows)."""
@@ -343,71 +348,3 @@ def row_key(rows: ExactSparse, i: int, kind: str) -> tuple[tuple, Fraction]:
     if kind in ("relu", "step"):
         return (kind, columns.tobytes(), primitive), sign * scale
     return (kind, columns.tobytes(), primitive, scale), Fraction(sign)
-
-
-def nearest(
-    mine: np.ndarray, theirs: np.ndarray, *, scaled: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each column of `mine` the column of `theirs` that is nearest up to sign (and scale):
-    its number, -1 where none is near, and the signed ratio."""
-    norms = np.linalg.norm(mine, axis=0), np.linalg.norm(theirs, axis=0)
-    mine_norm, their_norm = (np.where(norm > 0, norm, 1) for norm in norms)
-    likeness = (mine / mine_norm).T @ (theirs / their_norm)
-    match = np.abs(likeness).argmax(axis=1)
-    chosen = theirs[:, match]
-    ratio = (mine * chosen).sum(axis=0) / their_norm[match] ** 2
-    if not scaled:
-        ratio = np.where(ratio >= 0, 1.0, -1.0)
-    distance = np.linalg.norm(mine - ratio * chosen, axis=0) / mine_norm
-    near = (distance < ALIKE) & (ratio != 0) & np.isfinite(ratio)
-    return np.where(near, match, -1), ratio
-
-
-def common_ratio(
-    rows: ExactSparse, i: int, others: ExactSparse, j: int, near: float
-) -> float:
-    """The factor that most coefficients of row i have over those of the other row j: their median,
-    so that one changed weight does not move it. `near` where the rows share too little."""
-    at, mine = rows.row(i)
-    where, theirs = others.row(j)
-    _, left, right = np.intersect1d(at, where, assume_unique=True, return_indices=True)
-    if 2 * len(left) < max(len(at), len(where)):
-        return near
-    d, k = rows.denominator, others.denominator
-    pairs = zip(mine[left].tolist(), theirs[right].tolist(), strict=True)
-    try:
-        found = float(np.median([(m * k) / (t * d) for m, t in pairs]))
-    except OverflowError:
-        return near
-    return found if found * near > 0 and math.isfinite(found) else near
-
-
-def short(ratio: float) -> Fraction:
-    """A dyadic of at most 40 bits near a ratio; powers of two are hit exactly."""
-    mantissa, exponent = math.frexp(abs(ratio))
-    if abs(mantissa - 0.5) < SNAP:
-        mantissa = 0.5
-    elif abs(mantissa - 1.0) < SNAP:
-        mantissa, exponent = 0.5, exponent + 1
-    size = Fraction(max(1, round(mantissa * 2**40))) * Fraction(2) ** (exponent - 40)
-    return size if ratio > 0 else -size
-
-
-def phi(kind: str, z: np.ndarray) -> np.ndarray:
-    """The units' values at the sample points, for signatures only."""
-    from isoform.network.evaluate import FUNCTIONS
-
-    name = kind.split()[0]
-    with np.errstate(all="ignore"):
-        match name:
-            case "relu":
-                return np.maximum(z, 0)
-            case "step":
-                return (z >= 0).astype(z.dtype)
-            case "softmax":
-                group = int(kind.split()[1])
-                grouped = z.reshape(len(z), -1, group)
-                powers = np.exp(grouped - grouped.max(axis=2, keepdims=True))
-                return (powers / powers.sum(axis=2, keepdims=True)).reshape(z.shape)
-            case _:
-                return FUNCTIONS[name](z)

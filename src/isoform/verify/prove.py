@@ -54,7 +54,8 @@ from isoform.version import VERSION
 
 Report = Callable[[str], None]
 ATTACK_SECONDS = 5.0
-BACKWARD_WEIGHTS = 40_000  # weights of both networks above which ranges stay interval ranges
+BACKWARD_WEIGHTS = 120_000  # weights of both networks above which ranges stay interval ranges
+RADII_WEIGHTS = 40_000  # and for sweeps with radii or linear programmes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +268,7 @@ def equal_by_structure(question: Question) -> Proved | None:
 
 def equal_by_programme(question: Question) -> Proved | None:
     """An exact sweep with slopes from linear programmes for units that are nearly stable."""
-    if not worth_backward(question):
+    if question.box is None or not worth_backward(question, RADII_WEIGHTS):
         return None
     question.context.report("sweeping with linear programmes")
     return equal_by_sweep(question, backward=True, programme=True)
@@ -289,12 +290,10 @@ def equal_by_sweep(
     return proved(question, Sweep(found.codes), upper=Fraction(0))
 
 
-def worth_backward(question: Question) -> bool:
-    """Backward ranges cost products of whole matrices: small networks on bounded domains."""
-    if question.box is None:
-        return False
+def worth_backward(question: Question, most: int = BACKWARD_WEIGHTS) -> bool:
+    """Backward ranges cost products of whole matrices: for small networks only."""
     weights = measure(question.source).nonzeros + measure(question.target).nonzeros
-    return weights <= BACKWARD_WEIGHTS
+    return weights <= most
 
 
 def by_enumeration(question: Question) -> Verdict | None:
@@ -331,7 +330,9 @@ def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
         return None, None
     question.context.report("sweeping with radii")
     best: tuple[Sweep | None, Fraction | None] = (None, None)
-    modes = [(True, False), (True, True)] if worth_backward(question) else [(True, False)]
+    modes = [(True, False)]
+    if worth_backward(question, RADII_WEIGHTS):
+        modes.append((True, True))
     for near, backward in (*modes, (False, False)):
         try:
             found = sweep(
