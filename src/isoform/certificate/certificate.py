@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from isoform.errors import CertificateRejected, FormatError
 from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import Everywhere, bound_to
 from isoform.network.network import Network
+from isoform.network.whole_file import write_whole
 
 SCHEMA = "isoform.certificate/1"
 EMBEDDED = 1 << 20  # bytes of arrays above which they go to the sibling file
@@ -87,9 +86,13 @@ def save(certificate: Certificate, path: str | Path) -> None:
             entry["data"] = base64.b64encode(blob).decode()
     record["arrays"] = arrays.records
     record["seal"] = seal(record)
-    if sections:
-        replace_file(sibling(path), sections)
-    replace_file(path, (json.dumps(record, sort_keys=True, indent=1) + "\n").encode())
+    text_of = (json.dumps(record, sort_keys=True, indent=1) + "\n").encode()
+    try:
+        if sections:
+            write_whole(sibling(path), lambda file: file.write(sections))
+        write_whole(path, lambda file: file.write(text_of))
+    except OSError as error:
+        raise FormatError(f"cannot write {path}: {error.strerror}") from None
 
 
 def load(path: str | Path) -> Certificate:
@@ -125,22 +128,6 @@ def load(path: str | Path) -> Certificate:
 
 def sibling(path: Path) -> Path:
     return path.with_suffix(".bin")
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file or nothing."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    except OSError as error:
-        raise FormatError(f"cannot write to {path.parent}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def seal(record: dict[str, Any]) -> str:
