@@ -6,16 +6,16 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 
 import isoform as iso
+import networks
 from isoform.certificate.verdict import Proved, Refuted
 from isoform.errors import CertificateRejected
-from isoform.forms import FeedForward
 from isoform.formats.onnx.read import read_onnx
 from isoform.formats.onnx.write import write_onnx
+from isoform.forms import FeedForward
 from isoform.network.claim import Claim, Equal, Within
 from isoform.network.domain import Box, Domain
 from isoform.network.linear_map import exact
