@@ -134,6 +134,21 @@ def test_every_domain_of_the_grammar_is_documented() -> None:
         assert f"| `{kind[0] or kind[1]}" in text, kind
 
 
+def test_figures_in_the_pages_are_those_of_the_code() -> None:
+    from isoform.certificate import arrays, check, codes, evidence, wellformed
+    from isoform.verify.prove import BACKWARD_WEIGHTS
+
+    assert f"{BACKWARD_WEIGHTS:,}" in (ROOT / "docs" / "faq.md").read_text()
+    limits = (ROOT / "docs" / "certificate-format.md").read_text().partition("## Limits")[2]
+    for figure in (arrays.MOST_ENTRIES, arrays.MOST_WIDTH, evidence.MOST_UNITS, codes.LONGEST,
+                   wellformed.MOST_WORK, check.MOST_EVALUATIONS, check.MOST_PRODUCTS,
+                   check.MOST_PAIRS):
+        assert f"| 2^{figure.bit_length() - 1} |" in limits, figure
+    for code in codes.Code:
+        text = (ROOT / "docs" / "certificate-format.md").read_text()
+        assert re.search(rf"\b{int(code)} {code.name.lower()}", " ".join(text.split())), code
+
+
 def test_the_exit_statuses_are_documented() -> None:
     from isoform.cli import output
 
