@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the tests find the real networks: `--models DIR`, which must then exist."""
+"""Where the tests find the real networks: `--models=DIR`, which must then exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    asked = config.getoption("--models")
+    if asked and not Path(asked).is_dir():
+        raise pytest.UsageError(f"--models={asked} is no folder")
+
+
 @pytest.fixture(scope="session")
 def models(request: pytest.FixtureRequest) -> Path:
     """The folder of real networks; tests that need it are skipped where it is absent."""
-    asked = request.config.getoption("--models")
-    folder = Path(asked or DEFAULT)
-    if asked and not folder.is_dir():
-        raise pytest.UsageError(f"--models {folder} is no folder")
+    folder = Path(request.config.getoption("--models") or DEFAULT)
     if not folder.is_dir():
-        pytest.skip(f"no real networks in {folder}; give --models DIR")
+        pytest.skip(f"no real networks in {folder}; give --models=DIR")
     return folder
