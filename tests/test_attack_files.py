@@ -5,6 +5,7 @@ ask for much. Nothing but CertificateRejected may come out, and nothing false ma
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
 import random
@@ -129,7 +130,7 @@ def mutate(record: dict, rng: random.Random) -> None:
         case 3 if isinstance(old, int):
             place[path[-1]] = old + rng.choice([-1, 1, 2])
         case _:
-            place[path[-1]] = rng.choice(INTERESTING)
+            place[path[-1]] = copy.deepcopy(rng.choice(INTERESTING))  # lists must not be shared
 
 
 def scramble_array(record: dict, rng: random.Random) -> None:

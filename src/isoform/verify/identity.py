@@ -230,7 +230,7 @@ class Search:
         arguments = self.basis.arguments(partner, kind)
         factor = [Fraction(1 if ratio[place] > 0 else -1) for place in tried]
         if kind == "relu":
-            largest = self.basis.range.magnitude()[0].astype(float) * 2.0**-GRID
+            largest = Exact(self.basis.range.magnitude()[0], 1 << GRID).to_float()
             fits = [
                 common_ratio(rows, int(new[place]), arguments, at, largest, ratio[place])
                 for at, place in enumerate(tried)
@@ -314,7 +314,8 @@ class Search:
                 fresh += 1
         if self.signatures is not None:
             right = self.evaluated(others.take(np.flatnonzero(code == Code.NEW)))
-            self.extend(lambda kind, left: left * right, asked.kind, rows, code)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.extend(lambda kind, left: left * right, asked.kind, rows, code)
         return self.plain(code, partner)
 
     def plain(self, code: np.ndarray, partner: list[int]) -> Codes:
