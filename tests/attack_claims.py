@@ -61,20 +61,13 @@ UNIT = Claim(Equal(), Box([-1], [1]))
 
 def false_codes() -> list[Certificate]:
     """Codes that would prove what is not so."""
+    return [*false_units(), *false_groups_and_graphs()]
+
+
+def false_units() -> list[Certificate]:
+    """Single units with codes that are not theirs."""
     relu, step, tanh = Relu(), Step(), Opaque("tanh")
-    bound = 1 << 60
     within = Claim(Within(Fraction(1, 2)))
-    soft = Opaque("softmax", 2)
-    double = net([[1], [2], [3], [5]], None, soft)
-    build = Builder((1,))
-    square = build.build(build.add(Product(), (0, 0), 1))
-    build = Builder((1,))
-    first = build.add(relu, (0,), 1)
-    both = build.linear([Dense(np.ones((1, 1)))] * 2, (0, first))
-    grown = build.build(build.add(relu, (both,), 1))  # relu(x + relu(x))
-    build = Builder((1,))
-    first = build.add(relu, (0,), 1)
-    side = build.build(build.linear(Dense(np.array([[1.0], [0.0]])), first, np.array([0, 0.5])))
     return [
         swept(net([[1]], None, relu), net([[-1]], None, relu, after=[[-1]]), EQUAL, NEW,
               merge(partner=[2], factor=[-1])),
@@ -107,6 +100,26 @@ def false_codes() -> list[Certificate]:
               EQUAL, NEW, merge(code=Code.NEGATIVE, partner=[2], factor=[1])),
         swept(net([[1]], None, Opaque("exp")), net([[1]], [2.0**-9], Opaque("exp")),
               Claim(Within(Fraction(1, 100)), Box([0], [9])), NEW, merge(partner=[2], factor=[1])),
+    ]
+
+
+def false_groups_and_graphs() -> list[Certificate]:
+    """Softmax groups cut apart, units of units, products, claims about another place."""
+    relu = Relu()
+    bound = 1 << 60
+    within = Claim(Within(Fraction(1, 2)))
+    soft = Opaque("softmax", 2)
+    double = net([[1], [2], [3], [5]], None, soft)
+    build = Builder((1,))
+    square = build.build(build.add(Product(), (0, 0), 1))
+    build = Builder((1,))
+    first = build.add(relu, (0,), 1)
+    both = build.linear([Dense(np.ones((1, 1)))] * 2, (0, first))
+    grown = build.build(build.add(relu, (both,), 1))  # relu(x + relu(x))
+    build = Builder((1,))
+    first = build.add(relu, (0,), 1)
+    side = build.build(build.linear(Dense(np.array([[1.0], [0.0]])), first, np.array([0, 0.5])))
+    return [
         swept(cut(double, [1, 2]), net([[2], [3]], None, soft), EQUAL, Codes.all_new(4),
               merge(n=2, partner=[3, 4], factor=[1, 1])),
         swept(cut(double, [0, 3]), net([[1], [5]], None, soft), EQUAL, Codes.all_new(4),
