@@ -326,6 +326,6 @@ def test_enclosures_hold() -> None:
 
 @pytest.mark.slow
 def test_rules_and_ranges_hold_at_length() -> None:
-    judge_rules(11, 8000)
-    judge_ranges(12, 4000)
+    judge_rules(11, 4000)
+    judge_ranges(12, 2000)
     judge_enclosures(13, 500)
