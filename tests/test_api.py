@@ -274,6 +274,18 @@ def test_an_eps_below_the_rounding_is_refused_not_called_a_bug(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_certificate_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
+    source = layers(tmp_path)
+    (tmp_path / "net.bin").write_bytes(b"the weights of another model")
+    made = api.convert(source, to="convolutional")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for place, words in (("net.npz", "ends in .json"), ("out.npz", "ends in .json"),
+                         ("net.json", "which is another file")):
+        with pytest.raises(iso.Refused, match=words):
+            api.deliver(made, tmp_path / "out.npz", certificate=tmp_path / place)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_certificate_needs_its_folder_before_any_work(tmp_path: Path) -> None:
     made = iso.convert(iso.read(layers(tmp_path)), to="layered")
     with pytest.raises(iso.Refused, match="does not exist"):

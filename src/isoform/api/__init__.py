@@ -12,12 +12,17 @@ from typing import Any
 from isoform.api.atlas import atlas
 from isoform.api.delivery import (
     Delivery,
-    check_destination,
     deliver,
-    draft_of,
     prepare,
     signature_for,
     source_dtype,
+    step_rows,
+)
+from isoform.api.destinations import (
+    certificate_path,
+    check_certificate_path,
+    check_destination,
+    draft_of,
 )
 from isoform.api.domains import domain
 from isoform.api.inspection import Inspection, inspection
@@ -43,9 +48,9 @@ from isoform.verify.prove import prove as decide
 
 __all__ = [
     "Conversion", "Delivery", "Inspection", "Model", "Plan", "Report", "Reporter", "Verdict",
-    "atlas", "certificate_of", "check", "check_destination", "convert", "deliver", "domain",
-    "epsilon", "inspection", "name_of", "plan", "prove", "prove_exact", "read", "report", "save",
-    "write",
+    "atlas", "certificate_of", "check", "check_certificate_path", "check_destination", "convert",
+    "deliver", "domain", "epsilon", "inspection", "name_of", "plan", "prove", "prove_exact",
+    "read", "report", "save", "step_rows", "write",
 ]
 
 EVERYWHERE = Everywhere()
@@ -141,6 +146,7 @@ def write(
     model = read(value)
     named = read(like) if like is not None else model
     path = check_destination(path, model)
+    beside = certificate_path(path, None)
     with draft_of(path) as draft:
         rounded = 0
         if path.suffix.lower() == ".npz":
@@ -154,7 +160,7 @@ def write(
             certificate, read(draft), rounded
         )
     if held is not None:
-        save(held, path.with_name(path.name + ".certificate.json"))
+        save(held, beside)
     return path
 
 

@@ -9,10 +9,6 @@ all where our own result is refuted.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,10 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from isoform.api.destinations import (
+    certificate_path,
+    check_destination,
+    draft_of,
+    keep_certificate,
+)
 from isoform.api.proving import settle
 from isoform.api.reading import Batch, read
-from isoform.certificate.certificate import Certificate, save
-from isoform.certificate.verdict import Proved, Refuted, Verdict
+from isoform.certificate.verdict import Refuted, Verdict
 from isoform.errors import ContractBroken, FormatError, IsoformError, Refused
 from isoform.forms import form_name
 from isoform.forms.model import Model
@@ -40,7 +41,6 @@ from isoform.text import columns, count, decimal, html_table, plural
 REPLAYED = 300
 OPSET = 17
 NO_LIMIT = 1 << 62
-WRITABLE = (".onnx", ".npz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Delivery:
 
     def rows(self) -> list[tuple[str, str]]:
         """What was run and written, what is proved of it, what was measured."""
-        rows = [("step", step_text(done)) for done in self.conversion.trace]
+        rows = step_rows(self.conversion)
         rows += [("written", f"{self.path}: {count(self.bytes)} bytes, {how_written(self)}")]
         if self.verdict is None:
             rows.append(("verdict", "not asked (--no-prove)"))
@@ -115,12 +115,20 @@ class Delivery:
         return html_table(self.rows())
 
 
+def step_rows(made: Conversion) -> list[tuple[str, str]]:
+    """One line a step, and one for each note of its converter."""
+    return [
+        row for done in made.trace
+        for row in (("step", step_text(done)), *(("", note) for note in done.notes))
+    ]
+
+
 def step_text(done: Done) -> str:
-    """One step in one line: time, spot check, the converter's notes."""
+    """One step in one line: time and spot check."""
     spot = f"{plural(done.spot.points, 'random point')} checked exactly"
     if not done.spot.points:
         spot = "too large for a spot check"
-    return "; ".join([f"{done.step.converter.name}: {done.seconds:.2f} s", spot, *done.notes])
+    return f"{done.step.converter.name}: {done.seconds:.2f} s; {spot}"
 
 
 def how_written(delivery: Delivery) -> str:
@@ -141,25 +149,6 @@ def measured(deviation: Deviation) -> str:
         return f"nothing: {deviation.note}"
     return (f"largest deviation {deviation.largest:.3g} at {deviation.points} random points, "
             f"outputs up to {deviation.outputs:.3g} ({deviation.note}; no claim)")
-
-
-def check_destination(path: str | os.PathLike[str], model: Model) -> Path:
-    """The destination as a path. Refused before any work where it cannot be written."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix in (".pt", ".pth"):
-        raise Refused(f"{path}: isoform writes no {suffix} (it would be a pickle); write .onnx, or "
-                      ".npz and load the arrays into a module")
-    if suffix not in WRITABLE:
-        raise Refused(f"{path}: cannot write a file of type {suffix or '(none)'}; isoform writes "
-                      f"{' and '.join(WRITABLE)}")
-    if not path.parent.is_dir():
-        raise Refused(f"the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise Refused(f"{path} is a folder; give a file name")
-    if path.exists() and os.path.exists(model.origin) and os.path.samefile(path, model.origin):
-        raise Refused(f"{path} is the source itself; a proof needs both files, choose another name")
-    return path
 
 
 def source_dtype(model: Model) -> str:
@@ -216,19 +205,6 @@ def write_form(form: Any, path: Path) -> None:
     write_npz({"form": form_name(type(form))} | form.arrays(), path)
 
 
-@contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
-    """A path of the same name in a temporary folder beside `path`; what was written there is put in
-    place at the end, and on any error or interrupt nothing is."""
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield room / path.name
-        for item in sorted(room.iterdir(), key=lambda item: item.name == path.name):
-            os.replace(item, path.parent / item.name)  # external data first, the model last
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-
-
 def deliver(
     made: Conversion, path: str | os.PathLike[str], *, exact: bool | None = None,
     dtype: str | None = None, within: Fraction | None = None, proving: bool = True,
@@ -244,9 +220,7 @@ def deliver(
     leaves no certificate.
     """
     path = check_destination(path, made.model)
-    beside = Path(certificate) if certificate else path.with_name(path.name + ".certificate.json")
-    if not beside.parent.is_dir():
-        raise Refused(f"the folder {beside.parent} does not exist; create it first")
+    beside = certificate_path(path, certificate)
     native = path.suffix.lower() == ".npz"
     prepared = (
         Prepared(network=made.network, dtype="float64") if native
@@ -266,7 +240,8 @@ def deliver(
             raise rejected(made, verdict, prepared, within)
         deviation = replay(made.model, written, made, reporter)
         size = draft.stat().st_size
-    kept = keep_certificate(verdict, beside)
+        kept = keep_certificate(verdict, beside)
+    written = replace(written, loaded=replace(written.loaded, origin=str(path)))
     return Delivery(
         path=path, conversion=made, written=written, prepared=prepared, verdict=verdict,
         about_rounding=about_rounding, deviation=deviation, certificate=kept, bytes=size,
@@ -291,17 +266,6 @@ def rejected(
         f"{verdict.witness.output} differs by {float(verdict.witness.difference):.3g} at "
         f"x = {point}{'...' if verdict.witness.point.size > 8 else ''}; no file was written",
     )
-
-
-def keep_certificate(verdict: Verdict | None, path: Path) -> Path | None:
-    """Save the certificate of a proof; a certificate of an earlier file under that name goes."""
-    if isinstance(verdict, Proved):
-        certificate: Certificate = verdict.certificate
-        save(certificate, path)
-        return path
-    path.unlink(missing_ok=True)
-    path.with_suffix(".bin").unlink(missing_ok=True)  # its large arrays
-    return None
 
 
 def replay(model: Model, written: Model, made: Conversion, reporter: Reporter) -> Deviation:

@@ -39,6 +39,8 @@ def prove(
     from isoform.cli.progress import Progress
     from isoform.report.tables import verdict_name, verdict_text
 
+    if certificate is not None:
+        api.check_certificate_path(certificate)
     source, target = api.read(a, batch=batch), api.read(b, batch=batch)
     with Progress() as progress:
         verdict = api.prove(
