@@ -178,8 +178,9 @@ def test_dead_and_fixed_and_constant() -> None:
     made = rewrite(form, Box([-1, -1], [1, 1]), BACKWARD)
     assert made.form.widths == (2, 1, 1)
     assert made.notes[0].startswith("4 units became 1")
-    assert any("unit 0 of hidden layer 1: dead, by interval, upper value -2" in note
-               for note in made.notes)
+    assert any("unit 0 of hidden layer 1: dead, by interval, upper value -2" in line
+               for line in made.details)
+    assert made.notes[1] == "hidden layer 1: 1 never fire, 1 always do (2 by interval)"
     fixed = rewrite(form, Box([Fraction(1, 3), -1], [Fraction(1, 3), 1]), BACKWARD)
     assert fixed.form.widths == (2, 1, 1) and "1 fixed input went" in fixed.notes[1]
     point = rewrite(form, Box(["0.1", "0.2"], ["0.1", "0.2"]), BACKWARD)
@@ -212,7 +213,7 @@ def test_a_polytope_and_programmes_decide_more() -> None:
     tight = Polytope(SMALL.A, SMALL.b, Box([-4, -4], ["0.75", "0.75"]))
     made = assert_contract(form, tight, SpecialiseOptions("programme"))
     assert made.widths[1] == 1
-    notes = rewrite(form, tight, SpecialiseOptions("programme")).notes
+    notes = rewrite(form, tight, SpecialiseOptions("programme")).details
     assert any("by programme" in note for note in notes)
 
 
@@ -330,5 +331,5 @@ def test_large_networks_use_intervals_by_default() -> None:
     rng = np.random.default_rng(0)
     parts = [(rng.standard_normal((200, 160)).astype(np.float32), np.zeros(200)),
              (np.ones((1, 200)), np.zeros(1))]
-    notes = rewrite(network_of(parts), Box([0] * 160, ["0.01"] + ["1"] * 159), BACKWARD).notes
+    notes = rewrite(network_of(parts), Box([0] * 160, ["0.01"] + ["1"] * 159), BACKWARD).details
     assert not any("backward" in note for note in notes)

@@ -74,6 +74,8 @@ def convert(
     source = api.read(model, batch=batch)
     if output is not None:
         api.check_destination(output, source)
+    if certificate is not None:
+        api.check_certificate_path(certificate)
     with Progress() as progress:
         plan = api.plan(source, to=to, by=by, on=on, limit=limit_of(limits), options=given,
                         within=eps, reporter=progress)
@@ -114,9 +116,13 @@ def limit_of(texts: tuple[str, ...]) -> Any:
                 f"--limit {key}: choose units, parameters, nonzeros or bytes"
             )
         try:
-            bounds[key] = None if value == "none" else int(Fraction(value))
-        except (ValueError, ZeroDivisionError):
-            raise click.UsageError(f"--limit {key}={value}: no number") from None
+            bounds[key] = None if value == "none" else int(float(value))
+        except (ValueError, OverflowError):
+            raise click.UsageError(
+                f"--limit {key}={value}: no number; `none` takes the bound away"
+            ) from None
+        if (bounds[key] or 0) < 0:
+            raise click.UsageError(f"--limit {key}={value}: give 0 or more")
     return Limit(**bounds)
 
 
@@ -137,7 +143,8 @@ def conversion_record(made: Conversion) -> dict[str, Any]:
     """What was run."""
     trace = [
         {"converter": done.step.converter.name, "seconds": round(done.seconds, 3),
-         "spot_points": done.spot.points, "notes": list(done.notes), **done.size.as_dict()}
+         "spot_points": done.spot.points, "notes": list(done.notes), "details": list(done.details),
+         **done.size.as_dict()}
         for done in made.trace
     ]
     return plan_record(made.plan) | {"trace": trace}
@@ -149,7 +156,8 @@ def unwritten(
 ) -> int:
     """Prove the exact result; nothing is written without -o."""
     from isoform import api
-    from isoform.report.tables import size_table, verdict_name, verdict_text
+    from isoform.report.tables import size_table, verdict_name, verdict_rows
+    from isoform.text import columns
 
     target = api.read(made)
     verdict = None
@@ -164,8 +172,11 @@ def unwritten(
     }
     text = size_table((made.model.form_name or "network", made.model.size),
                       (api.name_of(made.form), made.size))
-    if verdict is not None:
-        text += "\n\n" + verdict_text(verdict)
+    rows = api.step_rows(made) + ([] if verdict is None else verdict_rows(verdict))
+    if held is not None and certificate is not None:
+        rows.append(("certificate", certificate))
+    if rows:
+        text += "\n\n" + columns(rows, indent=0)
     emit(record, text, as_json)
     note("no file was written; give -o OUT.onnx")
     return DONE if verdict is None else STATUS[verdict_name(verdict)]

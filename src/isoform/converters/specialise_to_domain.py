@@ -21,6 +21,7 @@ Reference: Serra, Kumar and Ramalingam, "Lossless compression of deep neural net
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +69,23 @@ class Layer:
 
     def only(self, kept: np.ndarray) -> Layer:
         return Layer(self.rows.take(kept), self.number, self.units[kept])
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A unit of the source that never fires (dead) or always does, by which bounds, and the bound:
+    the upper one of a dead unit, the lower one of another."""
+
+    layer: int
+    unit: int
+    dead: bool
+    method: str
+    bound: float
+
+    def __str__(self) -> str:
+        what, side = ("dead", "upper") if self.dead else ("always on", "lower")
+        return (f"unit {self.unit} of hidden layer {self.layer}: {what}, by {self.method}, {side} "
+                f"value {self.bound:.6g}")
 
 
 def bounded(on: Domain) -> Box | Polytope | None:
@@ -122,24 +140,24 @@ def rewrite(form: FeedForward, on: Domain, options: SpecialiseOptions) -> Rewrit
     effort = options.effort
     if effort == "auto":
         effort = "backward" if form.size.nonzeros <= PROVABLE else "interval"
-    lines: dict[tuple[int, int], str] = {}
+    decided: dict[tuple[int, int], Decision] = {}
     for _ in range(ROUNDS):
         before = layers
         network = chain_of(layers).lower()
         found = stable_units(network, domain, effort=effort)
-        lines = decisions(layers, found) | lines
+        decided = decisions(layers, found) | decided
         layers = one_round(layers, found, box, options)
         if same(before, layers):
             break
     result = chain_of(layers)
     units = sum(form.widths[1:-1]), sum(result.widths[1:-1])
-    dead = sum(": dead" in line for line in lines.values())
     carriers = sum(int((layer.units == CARRIER).sum()) for layer in layers[:-1])
-    always = sum(": always on" in line for line in lines.values())
+    dead = sum(each.dead for each in decided.values())
     carried = f" ({carriers:,} new units carry some)" if carriers else ""
     summary = (f"{units[0]:,} units became {units[1]:,}: {dead:,} never fire on the domain, "
-               f"{always:,} always do{carried}")
-    return Rewritten(result, (summary, *notes, *(lines[key] for key in sorted(lines))))
+               f"{len(decided) - dead:,} always do{carried}")
+    listed = [decided[key] for key in sorted(decided)]
+    return Rewritten(result, (summary, *notes, *counts(listed)), tuple(map(str, listed)))
 
 
 def same(first: list[Layer], second: list[Layer]) -> bool:
@@ -155,21 +173,32 @@ def chain_of(layers: list[Layer]) -> FeedForward:
     return FeedForward(made, (Relu(),) * (len(layers) - 1))
 
 
-def decisions(layers: list[Layer], found: list[Stability]) -> dict[tuple[int, int], str]:
-    """One line a unit of the source that is stable, by layer and unit."""
-    lines = {}
+def decisions(layers: list[Layer], found: list[Stability]) -> dict[tuple[int, int], Decision]:
+    """The units of the source that are stable, by layer and unit."""
+    decided = {}
     for layer, stability in zip(layers, found, strict=False):
         for i in np.flatnonzero(stability.state).tolist():
             if layer.units[i] == CARRIER:
                 continue
-            dead = stability.state[i] == DEAD
-            what = "dead" if dead else "always on"
-            end = stability.high[i] if dead else stability.low[i]
-            side = "upper" if dead else "lower"
-            lines[layer.number, int(layer.units[i])] = (
-                f"unit {layer.units[i]} of hidden layer {layer.number}: {what}, by "
-                f"{stability.method[i]}, {side} value {end:.6g}"
+            dead = bool(stability.state[i] == DEAD)
+            unit = int(layer.units[i])
+            decided[layer.number, unit] = Decision(
+                layer.number, unit, dead, str(stability.method[i]),
+                float(stability.high[i] if dead else stability.low[i]),
             )
+    return decided
+
+
+def counts(decided: list[Decision]) -> list[str]:
+    """One line a hidden layer: how many units were decided which way, by which bounds."""
+    lines = []
+    for number in sorted({each.layer for each in decided}):
+        here = [each for each in decided if each.layer == number]
+        dead = sum(each.dead for each in here)
+        methods = Counter(each.method for each in here)
+        how = ", ".join(f"{many:,} by {method}" for method, many in sorted(methods.items()))
+        lines.append(f"hidden layer {number}: {dead:,} never fire, {len(here) - dead:,} always do "
+                     f"({how})")
     return lines
 
 

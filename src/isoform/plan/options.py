@@ -12,6 +12,7 @@ from typing import Any
 
 from isoform.converters.converter import Converter
 from isoform.errors import Refused
+from isoform.numerics.exact import rational
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -78,10 +79,12 @@ def simple(value: str, hint: Any) -> Any:
     if hint is bool:
         return WORDS[value.lower()]
     if hint is int:
-        number = Fraction(value)
+        number = rational(value)
         if number.denominator != 1:
             raise ValueError(value)
         return number.numerator
-    if hint in (Fraction, float):
-        return hint(value)
+    if hint is Fraction:
+        return rational(value)
+    if hint is float:
+        return float(value)
     return value

@@ -287,7 +287,7 @@ def dead_end(search: Search, goal: str) -> IsoformError:
     if search.too_large:
         listed = "; ".join(search.too_large)
         return TooLarge(
-            f"no route to {goal} fits the limit: {listed}. Raise it (--limit units=...), or give a "
+            f"no route to {goal} fits the limit: {listed}. Raise it with --limit, or give a "
             "smaller domain (--on) where the converter uses it"
         )
     here = search.model.form_name

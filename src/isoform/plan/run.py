@@ -45,7 +45,8 @@ class Spot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """One step as it went. notes: the converter's facts for the report."""
+    """One step as it went. notes: the converter's facts for the report; details: what it decided
+    one by one."""
 
     step: Step
     predicted: Prediction
@@ -53,6 +54,7 @@ class Done:
     seconds: float
     spot: Spot
     notes: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -167,7 +169,7 @@ def run_step(step: Step, model: Model, plan: Plan, seed: int) -> tuple[Any, Done
     spot = spot_check(model.network, network, plan.domain, seed)
     keeps_promise(converter, spot, step.options)
     return result, Done(step=step, predicted=predicted, size=size, seconds=seconds, spot=spot,
-                        notes=rewritten.notes)
+                        notes=rewritten.notes, details=rewritten.details)
 
 
 def rewrite(converter: Converter, form: Any, domain: Domain, options: Any) -> Any:

@@ -75,7 +75,8 @@ class Plan:
     def __str__(self) -> str:
         everywhere = isinstance(self.domain, Everywhere)
         place = "everywhere" if everywhere else f"on {self.domain!r}"
-        lines = [f"Plan: {self.model.origin} to {self.name}, {place}",
+        way = "to" if self.name == form_name(self.goal) else "by"
+        lines = [f"Plan: {self.model.origin} {way} {self.name}, {place}",
                  columns(self.rows(), HEADER)]
         lines += [f"  not {what}: {why}" for what, why in self.rejected]
         return "\n".join(lines)
