@@ -229,6 +229,17 @@ BAD = {
     "convert a.npz --to convolutional -o out.pt": "pickle",
     "prove a.npz b.npz --on box:2,1": "the box is empty",
     "prove a.npz b.npz --on box:nan,1": "no exact bound",
+    "prove a.npz b.npz --on box:0,1e999999999": "the exponent 999999999 is beyond",
+    "prove a.npz b.npz --within 1e-999999999": "eps is '1e-999999999'",
+    "prove a.npz b.npz --on vnnlib:": "the name of a file is missing",
+    "prove a.npz b.npz --on points:pickle.npy": "it is no .npy file",
+    "prove a.npz b.npz --on npz:open.npz": "npz:open.npz: ndarray is no exact bound",
+    "prove a.npz b.npz --certificate a.npz": "ends in .json",
+    "prove a.npz b.npz --certificate absent/c.json": "the folder absent does not exist",
+    "convert a.npz --to convolutional --certificate absent/c.json": "absent does not exist",
+    "convert a.npz --to convolutional --limit units=-5": "give 0 or more",
+    "convert a.npz --to convolutional --limit units=1e400": "`none` takes the bound away",
+    "inspect nan.onnx": "nan.onnx: node",
     "prove a.npz b.npz --on box:0,1/0,1/0,1": "dimension 3",
     "prove a.npz b.npz --on points:empty.npy": "holds no points",
     "prove a.npz b.npz --on points:absent.npy": "no such file",
@@ -237,11 +248,23 @@ BAD = {
     "prove a.npz wide.npz": "2 and 3 inputs",
     "prove a.npz b.npz --within 1 --same-decision": "not both",
     "prove a.npz b.npz --within -1": "0 or more",
-    "prove a.npz": "Missing argument",
+    "prove a.npz": "Missing argument 'B'. `isoform prove --help` says more",
     "check absent.json": "absent.json",
     "atlas nowhere": "there is no form 'nowhere'",
     "convert a.npz --to convolutional --dtype float16": "float16",
 }
+
+
+def with_nan(data: bytes) -> bytes:
+    """An ONNX file whose first matrix holds NaN."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    tensor = next(t for t in model.graph.initializer if len(t.dims) == 2)
+    weights = onnx.numpy_helper.to_array(tensor).copy()
+    weights[0, 0] = np.nan
+    tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
+    return model.SerializeToString()
 
 
 @pytest.mark.parametrize("line", BAD)
@@ -252,6 +275,9 @@ def test_bad_input_is_status_3_in_words(line: str, run: Any, tmp_path: Path) -> 
     (tmp_path / "notes.txt").write_text("no network")
     (tmp_path / "weights.pt").write_bytes(b"\x80")
     np.save(tmp_path / "empty.npy", np.zeros((0, 2)))
+    (tmp_path / "pickle.npy").write_bytes(b"\x80\x04N.")
+    np.savez(tmp_path / "open.npz", low=np.full(2, -np.inf), high=np.ones(2))
+    (tmp_path / "nan.onnx").write_bytes(with_nan(data))
     before = sorted(tmp_path.iterdir())
     found = run(line)
     assert found.code == 3

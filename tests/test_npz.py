@@ -165,8 +165,8 @@ def test_the_benchmark_networks(models: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"W0": np.ones((2, 2)), "W2": np.ones((2, 2))}, "W0 to W1"),
-        ({"b0": np.ones(2)}, "weights must be"),
+        ({"W0": np.ones((2, 2)), "W2": np.ones((2, 2))}, "W0, W2"),
+        ({"b0": np.ones(2)}, "weights are missing"),
         ({"W0": np.ones((2, 2)), "x": np.ones(2)}, "'x'"),
         ({"W0": np.ones(2)}, "shape"),
         ({"W0": np.ones((2, 2)), "b0": np.ones(3)}, "b0 has shape"),

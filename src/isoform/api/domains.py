@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isoform.errors import DomainError
+from isoform.errors import DomainError, FormatError, Refused, TooLarge
 from isoform.network.domain import Binary, Box, Domain, Everywhere, FiniteSet, exact_number
 from isoform.numerics.exact import Exact
 
@@ -22,6 +22,16 @@ def domain(text: str) -> Domain:
 
     Raises DomainError on bad grammar, empty or not finite sets, OSError for a missing file.
     """
+    try:
+        return parsed(text)
+    except (DomainError, FormatError, Refused, TooLarge) as error:
+        if text in str(error):
+            raise
+        raise type(error)(f"{text}: {error}") from error
+
+
+def parsed(text: str) -> Domain:
+    """The domain of a text, errors without that text."""
     kind, colon, rest = text.strip().partition(":")
     match kind, bool(colon):
         case "everywhere", False:
@@ -45,6 +55,8 @@ def domain(text: str) -> Domain:
 
 def present(name: str) -> Path:
     path = Path(name)
+    if not name:
+        raise DomainError("the name of a file is missing after the colon")
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", name)
     return path
@@ -104,7 +116,8 @@ def array_file(path: Path) -> np.ndarray:
     try:
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError, AttributeError, TypeError) as error:
-        raise DomainError(f"{path} is no readable .npy array of numbers: {error}") from None
+        why = "it is no .npy file" if "pickle" in str(error) else error
+        raise DomainError(f"{path} is no readable .npy array of numbers: {why}") from None
 
 
 def numbers(array: np.ndarray | Exact, what: str) -> Exact:

@@ -16,7 +16,7 @@ from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import hull
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
-from isoform.numerics.exact import Exact
+from isoform.numerics.exact import Exact, rational
 from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.run import Conversion
 from isoform.verify.prove import prove, prove_best, prove_rounding
@@ -25,7 +25,7 @@ from isoform.verify.prove import prove, prove_best, prove_rounding
 def epsilon(value: Any) -> Fraction:
     """An allowed difference: a number, Fraction or exact decimal text, 0 or more."""
     try:
-        eps = Fraction(value) if isinstance(value, str) else Exact.of(value).item()
+        eps = rational(value) if isinstance(value, str) else Exact.of(value).item()
     except (ValueError, TypeError, ZeroDivisionError):
         raise Refused(f"eps is {value!r}; give a number such as 0.001 or 1e-6") from None
     if eps < 0:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from isoform.errors import FormatError, UnsupportedModel
+from isoform.errors import FormatError, TooLarge, UnsupportedModel
 from isoform.forms import FORMS, form_name
 from isoform.forms.model import Model
 from isoform.network.model import Loaded, Signature
@@ -62,7 +62,17 @@ def read(source: Any, *, batch: Batch = "drop", example: Any = None) -> Model:
 
 
 def read_file(path: Path, batch: Batch) -> Model:
-    """The model in a file, by its suffix."""
+    """The model in a file, by its suffix; whatever is wrong with it, the error names the file."""
+    try:
+        return read_by_suffix(path, batch)
+    except (FormatError, TooLarge) as error:
+        if path.name in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def read_by_suffix(path: Path, batch: Batch) -> Model:
+    """The model in a file that is there."""
     suffix = path.suffix.lower()
     suffix = ALIASES.get(suffix, suffix)
     if suffix not in SUFFIXES:

@@ -45,7 +45,7 @@ def status(arguments: Sequence[str]) -> int:
     try:
         return int(program.main(list(arguments), "isoform", standalone_mode=False) or 0)
     except click.ClickException as error:
-        return complain("usage", error.format_message(), as_json, ERROR)
+        return complain("usage", usage(error), as_json, ERROR)
     except (click.Abort, KeyboardInterrupt):
         return complain("interrupted", "interrupted; nothing was left half-written", as_json,
                         INTERRUPTED)
@@ -63,6 +63,14 @@ def status(arguments: Sequence[str]) -> int:
             "bug", f"a bug in isoform, please report it: {type(error).__name__}: {error} "
             "(--debug prints where)", as_json, ERROR,
         )
+
+
+def usage(error: click.ClickException) -> str:
+    """The message of a wrong call, with where to read more."""
+    context = getattr(error, "ctx", None)
+    where = "isoform" if context is None else context.command_path
+    message = error.format_message()
+    return f"{message}{'' if message.endswith(('.', '?')) else ';'} `{where} --help` says more"
 
 
 def words(error: Exception) -> str:

@@ -6,14 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from math import isfinite
 
 from isoform.network.domain import Domain, Everywhere
 from isoform.numerics.exact import approximately
+from isoform.text import decimal
 
 
 def brief(value: Fraction) -> str:
-    """Six digits of a number, however large."""
-    return f"{approximately(Fraction(value)):.6g}"
+    """Six digits of a number, however large or small."""
+    near = approximately(Fraction(value))
+    fits = isfinite(near) and bool(near) == bool(value)
+    return f"{near:.6g}" if fits else decimal(Fraction(value), 6)
 
 
 class Arithmetic(Enum):

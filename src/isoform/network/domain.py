@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from isoform.errors import DomainError
-from isoform.numerics.exact import Exact, concatenate, integers, shown
+from isoform.numerics.exact import Exact, concatenate, integers, rational, shown
+from isoform.text import decimal, plural
 
 DomainNumber = Any  # int, Fraction, decimal string, float (its dyadic value), array of them, Exact
 
@@ -27,14 +28,24 @@ def exact_number(value: DomainNumber) -> Exact:
     """
     try:
         if isinstance(value, str):
-            return Exact.of(Fraction(value))
+            return Exact.of(rational(value))
         if isinstance(value, list | tuple) and any(isinstance(v, str) for v in value):
             return concatenate([exact_number(v).reshape(1) for v in value])
         if isinstance(value, list | tuple) and any(isinstance(v, Fraction) for v in value):
             return Exact.of(np.array(list(value), dtype=object))
         return Exact.of(value)
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise DomainError(f"{value!r} is no exact bound: {error}; give finite numbers") from None
+        what = repr(value) if isinstance(value, str | float) else type(value).__name__
+        raise DomainError(f"{what} is no exact bound: {error}; give finite numbers") from None
+
+
+def as_bound(value: Fraction) -> str:
+    """A bound as people write it: 0.6 for 3/5; a fraction where no short decimal is exact."""
+    near = decimal(value, 15)
+    if rational(near) == value:
+        return near
+    exact = shown(value)
+    return exact if len(exact) <= 40 else f"about {decimal(value, 6)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +69,8 @@ class Box:
         gap = (high - low).sign()
         if np.any(gap < 0):
             at = int(np.flatnonzero(gap.ravel() < 0)[0])
-            below, above = shown(low.reshape(-1)[at].item()), shown(high.reshape(-1)[at].item())
+            ends = (low.reshape(-1)[at].item(), high.reshape(-1)[at].item())
+            below, above = map(as_bound, ends)
             raise DomainError(
                 f"the box is empty: low {below} > high {above} at input {at}; swap the bounds"
             )
@@ -71,16 +83,16 @@ class Box:
 
     def __repr__(self) -> str:
         if self.dimension is None:
-            return f"Box({shown(self.low.item())}, {shown(self.high.item())})"
+            return f"Box({as_bound(self.low.item())}, {as_bound(self.high.item())})"
         if self.dimension > 1 and all(
             bool(np.all(end.numerator == end.numerator[0])) for end in (self.low, self.high)
         ):
-            sides = f"[{shown(self.low[0].item())}, {shown(self.high[0].item())}]"
+            sides = f"[{as_bound(self.low[0].item())}, {as_bound(self.high[0].item())}]"
             return f"Box({sides}^{self.dimension})"
         if self.dimension > 8:
             return f"Box in {self.dimension} dimensions"
         pairs = zip(self.low.fractions(), self.high.fractions(), strict=True)
-        return "Box(" + " x ".join(f"[{shown(a)}, {shown(b)}]" for a, b in pairs) + ")"
+        return "Box(" + " x ".join(f"[{as_bound(a)}, {as_bound(b)}]" for a, b in pairs) + ")"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,12 +117,18 @@ class Polytope:
     def dimension(self) -> int | None:
         return self.A.shape[1]
 
+    def __repr__(self) -> str:
+        return f"Polytope(A x <= b with {plural(self.A.shape[0], 'row')}, in {self.box!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Binary:
     """{0, 1}^n."""
 
     dimension: int | None = None
+
+    def __repr__(self) -> str:
+        return "Binary()" if self.dimension is None else f"Binary({{0, 1}}^{self.dimension})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +145,10 @@ class FiniteSet:
     def dimension(self) -> int | None:
         return self.points.shape[1]
 
+    def __repr__(self) -> str:
+        count, n = self.points.shape
+        return f"FiniteSet({plural(count, 'point')} in dimension {n})"
+
 
 @dataclass(frozen=True, slots=True)
 class Union:
@@ -141,6 +163,11 @@ class Union:
     @property
     def dimension(self) -> int | None:
         return self.parts[0].dimension
+
+    def __repr__(self) -> str:
+        if len(self.parts) > 4:
+            return f"Union({len(self.parts)} parts: {self.parts[0]!r}, ...)"
+        return f"Union({', '.join(map(repr, self.parts))})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from isoform.numerics.nearest import nearest_floats
 
 Scalar = int | Fraction
 Index = Any
+LARGEST_EXPONENT = 10_000  # of a decimal: ten to a billion would fill the memory
 FLINT_FROM = 512  # multiplications below which a plain object product beats the conversion to flint
 
 
@@ -205,6 +206,17 @@ class Exact:
         if self.size > 16:
             return f"Exact(shape={self.shape}, denominator of {self.denominator.bit_length()} bits)"
         return f"Exact({[shown(f) for f in self.fractions()]}, shape={self.shape})"
+
+
+def rational(text: str) -> Fraction:
+    """The exact value of a decimal ("0.6" is 3/5), fraction or integer. ValueError on other text
+    and on an exponent beyond 10,000, ZeroDivisionError on a zero below the line."""
+    _, mark, exponent = text.lower().partition("e")
+    if mark and exponent.lstrip("+-").isdecimal() and (
+        len(exponent) > 9 or abs(int(exponent)) > LARGEST_EXPONENT
+    ):
+        raise ValueError(f"the exponent {exponent:.20} is beyond {LARGEST_EXPONENT:,}")
+    return Fraction(text)
 
 
 def shown(value: Fraction) -> str:

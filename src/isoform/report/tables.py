@@ -11,6 +11,7 @@ from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
 from isoform.text import columns, count, decimal
 
+MOST_DIGITS = 40
 SHOWN = 8  # entries of a point that are printed
 
 
@@ -70,8 +71,20 @@ def witness_rows(witness: Witness) -> list[tuple[str, str]]:
         ("at x", vector(witness.point)),
         ("source", vector(witness.source)),
         ("target", vector(witness.target)),
-        ("differ", f"output {witness.output}, by {decimal(witness.difference, up=False)}"),
+        ("differ", f"output {witness.output}, by {decimal(witness.difference, up=False)}: "
+                   f"{apart(witness)}"),
     ]
+
+
+def apart(witness: Witness) -> str:
+    """The two values of the output that differs, with as many digits as it takes to see it."""
+    ends = [Enclosure.of(side).low.reshape(-1)[witness.output].item()
+            for side in (witness.source, witness.target)]
+    for digits in (6, 9, 12, MOST_DIGITS):
+        texts = [decimal(end, digits) for end in ends]
+        if texts[0] != texts[1]:
+            break
+    return f"{texts[0]} and {texts[1]}"
 
 
 def vector(value: Exact | Enclosure) -> str:

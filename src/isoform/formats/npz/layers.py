@@ -63,7 +63,11 @@ def layer_list(arrays: dict[str, Constant], origin: str) -> tuple[Network, str]:
         )
     count = sum(name.startswith("W") for name in arrays)
     if count == 0 or any(f"W{i}" not in arrays for i in range(count)):
-        raise FormatError(f"{origin} is no layer list: the weights must be W0 to W{count - 1}")
+        held = ", ".join(name for name in arrays if name.startswith("W"))
+        raise FormatError(
+            f"{origin} is no layer list: its weights are {held or 'missing'}, not W0, W1, ... "
+            "without a gap"
+        )
     if any(name.startswith("b") and int(name[1:]) >= count for name in arrays):
         raise FormatError(f"{origin} has a bias without a weight")
     b, value = None, 0
