@@ -128,6 +128,12 @@ def test_feed_forward_means_relu_unless_the_activation_is_kept() -> None:
         plan(Model.of(leaky), to="feed-forward", options={"activation": "tanh"})
 
 
+def test_two_affine_maps_enter_the_converters_of_feed_forward_networks() -> None:
+    for name in ("merge_units", "canonicalise", "specialise_to_domain"):
+        made = run(plan(Model.of(TWO), by=name, on=Box(-1, 1)))
+        assert isinstance(made.form, FeedForward) and made.spot.difference == 0
+
+
 def test_two_steps_are_found_and_the_first_is_rehearsed() -> None:
     """Layered -> affine -> feed-forward, by a second converter that only takes affine maps."""
     def widen(form: Affine, on: Any, options: Any) -> Rewritten:

@@ -279,7 +279,8 @@ def replay(model: Model, written: Model, made: Conversion, reporter: Reporter) -
     except FormatError as error:
         raise ContractBroken("the ONNX writer", f"onnxruntime rejects the file: {error}") from error
     except Refused as error:
-        return Deviation(0, None, str(error))
+        said = str(error).replace(written.origin, Path(written.origin).name)  # not the draft's path
+        return Deviation(0, None, said)
     try:
         before = outputs(model, points)
         how = "onnxruntime" if written.origin.endswith(".onnx") else "numpy"

@@ -18,7 +18,7 @@ from isoform.converters.catalogue import CATALOGUE
 from isoform.converters.converter import Converter
 from isoform.errors import IsoformError, NoRoute, NotInClass, Refused, TooLarge
 from isoform.forms import FORMS, form_name
-from isoform.forms.feed_forward import FeedForward
+from isoform.forms.feed_forward import FeedForward, activation_name
 from isoform.forms.model import Model, lift_into
 from isoform.network.domain import Domain, Everywhere, bound_to
 from isoform.network.operators import Relu
@@ -156,8 +156,8 @@ def arrived(search: Search, model: Model, goal: type) -> bool:
         return form is not None
     other = [a for a in form.activations if not isinstance(a, Relu)]
     if other:
-        search.reject("as it is", f"its activation is {type(other[0]).__name__}, not ReLU; keep it "
-                                  "with --option activation=keep")
+        search.reject("as it is", f"its activation is {activation_name(other[0])}, not ReLU; keep "
+                                  "it with --option activation=keep")
     return not other
 
 
@@ -178,7 +178,8 @@ def route_through(search: Search, converter: Converter) -> tuple[Step, ...]:
             raise dead_end(search, converter.name)
         return (step,)
     before = route_to(search, converter.source)
-    form = rehearsed(search, before)
+    result = rehearsed(search, before)
+    form = None if result is None else entered(Model.of(result), converter.source)
     if form is None:
         return (*before, Step(converter, options_for(converter, search.options), None))
     step = search.step(converter, form)
