@@ -46,6 +46,11 @@ def collapsed(form: Layered, options: CollapseOptions) -> tuple[LinearGraph, lis
     return graph, left
 
 
+def weight(graph: LinearGraph) -> tuple[int, int]:
+    """Nodes, then stored numbers: what every rule makes smaller."""
+    return len(graph.nodes), graph.stored()[0]
+
+
 def predict(form: Layered, on: Domain, options: CollapseOptions) -> Prediction:
     """The cost rule on sketches: the same decisions as the rewriting, nothing multiplied."""
     graph, _ = collapsed(form, options)
@@ -56,9 +61,15 @@ def predict(form: Layered, on: Domain, options: CollapseOptions) -> Prediction:
 
 
 def rewrite(form: Layered, on: Domain, options: CollapseOptions) -> Rewritten:
-    """Apply the rules, then multiply out what is left."""
+    """Apply the rules, then multiply out what is left; again where the products, now that their
+    zeros are known, are cheaper than their sketches and more of them pay."""
     graph, left = collapsed(form, options)
     result = Layered(to_network(graph))
+    while True:
+        graph, left = collapsed(result, options)
+        if weight(graph) >= weight(from_network(result.network)):
+            break
+        result = Layered(to_network(graph))
     before, after = form.size, result.size
     gone = nodes_left(form.network) - nodes_left(result.network)
     notes = [f"{gone} affine nodes vanished, {before.parameters:,} parameters became "
