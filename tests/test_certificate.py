@@ -23,7 +23,7 @@ from isoform.certificate.check import check
 from isoform.certificate.codes import Code, Codes
 from isoform.certificate.evidence import Counterexample, Enumerate, Evidence, Rounding, Sweep
 from isoform.certificate.verdict import Proved, Refuted
-from isoform.errors import CertificateRejected
+from isoform.errors import CertificateRejected, FormatError
 from isoform.network.claim import Arithmetic, Claim, Equal, SameDecision, Within
 from isoform.network.domain import (
     Binary,
@@ -150,6 +150,12 @@ def test_large_arrays_go_to_a_sibling(tmp_path: Path) -> None:
     sections.unlink()
     with pytest.raises(CertificateRejected, match="missing"):
         load(path)
+
+
+def test_a_certificate_is_not_named_like_its_arrays(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="json"):
+        save(proof(), tmp_path / "c.bin")
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_are_compared() -> None:

@@ -72,6 +72,8 @@ def save(certificate: Certificate, path: str | Path) -> None:
     """Write the certificate (atomically); arrays above 1 MB in all go to `<stem>.bin` beside it,
     where the file name ends in `.json`."""
     path = Path(path)
+    if sibling(path) == path:
+        raise FormatError(f"{path}: .bin is for the arrays beside a certificate; name it .json")
     arrays = Arrays()
     record = encode(certificate, arrays)
     sections = b""
