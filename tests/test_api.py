@@ -142,6 +142,38 @@ def test_prove_refutes_with_a_witness_that_evaluates_differently(tmp_path: Path)
     assert iso.evaluate_exact(one.network, at) != iso.evaluate_exact(two.network, at)
 
 
+def test_the_notebook_takes_models_arrays_and_verdicts(tmp_path: Path) -> None:
+    model = iso.read(layers(tmp_path))
+    points = np.array([[0.5, -1.0], [0.25, 2.0]], dtype=np.float32)
+    assert np.allclose(iso.evaluate(model, points), iso.evaluate(model.network, points.tolist()))
+    third = iso.evaluate_exact(model, [Fraction(1, 3), Fraction(0)])
+    assert isinstance(third, iso.Exact) and third.denominator % 3 == 0
+    assert iso.evaluate_exact(model, points.T).shape == (1, 2)
+    for domain in (iso.FiniteSet(points), iso.FiniteSet([[0, 1], [Fraction(1, 3), 2]]),
+                   iso.Polytope(np.ones((1, 2)), np.ones(1), iso.Box(0, 1)),
+                   iso.Union((iso.Box([0, 0], [1, 1]), iso.Box([2, 2], [3, 3])))):
+        verdict = iso.prove(model, equal_to=model, on=domain)
+        assert iso.check(verdict).holds
+        assert len(repr(domain)) < 100
+    iso.write(model, tmp_path / "copy.onnx", certificate=verdict)
+
+
+def test_wrong_arguments_are_refused_in_words(tmp_path: Path) -> None:
+    model = iso.read(layers(tmp_path))
+    undecided = iso.Undecided(claim=iso.Claim(iso.Equal()), lower=Fraction(0), upper=None,
+                              reason="test")
+    for call, error, words in (
+        (lambda: iso.evaluate(model, np.zeros((4, 5))), iso.Refused, "takes 2 inputs.* have 5"),
+        (lambda: iso.evaluate_exact(model, [1]), iso.Refused, "takes 2 inputs"),
+        (lambda: iso.plan(model, to="affine", on=(-1, 1)), iso.DomainError, "write Box"),
+        (lambda: iso.plan(model, to="affine", limit=10), iso.Refused, r"Limit\(units=10\)"),
+        (lambda: iso.deliver(model, tmp_path / "o.onnx"), iso.Refused, "what convert made"),
+        (lambda: iso.check(undecided), iso.Refused, "has no certificate"),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
 def test_prove_within_takes_exact_decimals(tmp_path: Path) -> None:
     one, two = iso.read(layers(tmp_path)), iso.read(layers(tmp_path, "two.npz", seed=1))
     verdict = iso.prove(two, equal_to=one, on="box:-1,1", within="100")

@@ -31,7 +31,7 @@ PUBLIC = {
     "Proved": VERDICT, "Refuted": VERDICT, "Undecided": VERDICT,
     "Limit": "isoform.network.size", "Size": "isoform.network.size",
     "Exact": "isoform.numerics.exact",
-    "evaluate": "isoform.network.evaluate", "evaluate_exact": "isoform.network.evaluate",
+    "evaluate": API, "evaluate_exact": API,
     "Conversion": API, "Plan": API, "Reporter": API,
     "IsoformError": ERRORS, "UnsupportedModel": ERRORS, "NotInClass": ERRORS, "NoRoute": ERRORS,
     "TooLarge": ERRORS, "Refused": ERRORS, "ContractBroken": ERRORS,

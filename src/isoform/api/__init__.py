@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isoform.api.atlas import atlas
 from isoform.api.delivery import (
     Delivery,
@@ -26,19 +28,31 @@ from isoform.api.destinations import (
 )
 from isoform.api.domains import domain
 from isoform.api.inspection import Inspection, inspection
-from isoform.api.proving import carried_over, context, epsilon, prove_exact, relation_of
+from isoform.api.proving import (
+    carried_over,
+    context,
+    epsilon,
+    prove_exact,
+    relation_of,
+    signatures_apart,
+)
 from isoform.api.reading import read
 from isoform.certificate.certificate import Certificate, load, save
 from isoform.certificate.check import Accepted
 from isoform.certificate.check import check as accept
 from isoform.certificate.verdict import Proved, Refuted, Verdict
-from isoform.errors import Refused, UnsupportedModel
+from isoform.errors import DomainError, Refused, UnsupportedModel
 from isoform.forms import form_name
 from isoform.forms.model import Model
 from isoform.network.claim import Claim
-from isoform.network.domain import Domain, Everywhere
+from isoform.network.domain import Domain, Everywhere, exact_number
+from isoform.network.evaluate import evaluate as evaluate_floats
+from isoform.network.evaluate import evaluate_exact as evaluate_numbers
+from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
 from isoform.network.size import Limit
+from isoform.numerics.enclosure import Enclosure
+from isoform.numerics.exact import Exact
 from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.route import plan as find_route
 from isoform.plan.run import Conversion, run
@@ -49,8 +63,8 @@ from isoform.verify.prove import prove as decide
 __all__ = [
     "Conversion", "Delivery", "Inspection", "Model", "Plan", "Report", "Reporter", "Verdict",
     "atlas", "certificate_of", "check", "check_certificate_path", "check_destination", "convert",
-    "deliver", "domain", "epsilon", "inspection", "name_of", "plan", "prove", "prove_exact",
-    "read", "report", "save", "step_rows", "write",
+    "deliver", "domain", "epsilon", "evaluate", "evaluate_exact", "inspection", "name_of", "plan",
+    "prove", "prove_exact", "read", "report", "save", "signatures_apart", "step_rows", "write",
 ]
 
 EVERYWHERE = Everywhere()
@@ -69,6 +83,8 @@ def plan(
 
     Raises NoRoute (with what would open it), TooLarge, DomainError, Refused.
     """
+    if not isinstance(limit, Limit):
+        raise Refused(f"limit={limit!r} is no Limit; write limit=Limit(units={limit!r})")
     return find_route(
         read(model), to=to, by=by, on=as_domain(on), limit=limit, options=options, within=within,
         reporter=reporter,
@@ -78,7 +94,8 @@ def plan(
 def convert(
     model: Any, route: Plan | None = None, *, to: str | None = None, by: str | None = None,
     on: Domain | str = EVERYWHERE, limit: Limit = DEFAULT_LIMIT,
-    options: Mapping[str, Any] | None = None, reporter: Reporter = SILENT, seed: int = 0,
+    options: Mapping[str, Any] | None = None, within: Fraction | None = None,
+    reporter: Reporter = SILENT, seed: int = 0,
 ) -> Conversion:
     """Run a plan (or the one that `to` or `by` asks for) under every converter's contract.
 
@@ -86,7 +103,8 @@ def convert(
     converter breaks its promise, and the errors of `plan`.
     """
     if route is None:
-        route = plan(model, to=to, by=by, on=on, limit=limit, options=options, reporter=reporter)
+        route = plan(model, to=to, by=by, on=on, limit=limit, options=options, within=within,
+                     reporter=reporter)
     elif read(model).network != route.model.network:
         raise Refused("the plan is of another model; plan again for this one")
     return run(route, reporter=reporter, seed=seed)
@@ -112,15 +130,19 @@ def prove(
 
 
 def check(
-    certificate: Certificate | str | os.PathLike[str], *, source: Any = None, target: Any = None,
-    grade: str = "exact",
+    certificate: Certificate | Verdict | str | os.PathLike[str], *, source: Any = None,
+    target: Any = None, grade: str = "exact",
 ) -> Accepted:
     """Re-derive a certificate's claim, independently of whatever made it.
 
+    certificate: itself, its file, or the verdict that it belongs to.
     source, target: the models or their files, to be compared with what the certificate holds.
     Raises CertificateRejected with the first failing item.
     """
-    held = certificate if isinstance(certificate, Certificate) else load(Path(certificate))
+    if isinstance(certificate, str | os.PathLike):
+        held = load(Path(certificate))
+    else:
+        held = as_certificate(certificate)
     return accept(
         held, grade=grade,
         source=None if source is None else as_certified(source, held.source).loaded,
@@ -129,7 +151,7 @@ def check(
 
 
 def write(
-    value: Any, path: str | os.PathLike[str], *, certificate: Certificate | None = None,
+    value: Any, path: str | os.PathLike[str], *, certificate: Certificate | Verdict | None = None,
     exact: bool | None = None, dtype: str | None = None, like: Any = None,
 ) -> Path:
     """Write a model, network, form or conversion as .onnx (rounded, or split with `exact`) or .npz
@@ -157,7 +179,7 @@ def write(
             signature = signature_for(named, prepared.network, prepared.dtype)
             write_onnx(prepared.network, draft, signature=signature)
         held = None if certificate is None else carried_over(
-            certificate, read(draft), rounded
+            as_certificate(certificate), read(draft), rounded
         )
     if held is not None:
         save(held, beside)
@@ -180,8 +202,12 @@ def name_of(form: Any) -> str:
 
 
 def as_domain(on: Domain | str) -> Domain:
-    """A domain, or the one that a text means."""
-    return domain(on) if isinstance(on, str) else on
+    """A domain, or the one that a text means. DomainError for what is neither."""
+    if isinstance(on, Domain):
+        return on
+    if isinstance(on, str):
+        return domain(on)
+    raise DomainError(f"on={on!r} is no domain; write Box(-1, 1) or a text such as 'box:-1,1'")
 
 
 def as_certified(value: Any, network: Any) -> Model:
@@ -197,6 +223,48 @@ def as_certified(value: Any, network: Any) -> Model:
         if to_primitive(kept.network).digest == network.digest:
             return kept
     return model
+
+
+def as_certificate(value: Certificate | Verdict) -> Certificate:
+    """A certificate, or that of a verdict. Refused where there is none."""
+    if isinstance(value, Certificate):
+        return value
+    held = certificate_of(value)
+    if held is None:
+        raise Refused(f"a {type(value).__name__} verdict has no certificate; only Proved and "
+                      "Refuted have")
+    return held
+
+
+def evaluate(model: Any, x: Any) -> np.ndarray:
+    """The outputs at the rows of x, (batch, n) or one point (n,), in floats: whatever `read` takes.
+
+    Raises Refused for another number of inputs.
+    """
+    network = read(model).network
+    points = np.asarray(x)
+    check_width(network, points.shape[-1:])
+    return evaluate_floats(network, points)
+
+
+def evaluate_exact(model: Any, x: Any) -> Exact | Enclosure:
+    """The exact outputs at the *columns* of x, (n, points) or one point (n,): numbers with an exact
+    value (Exact, Fractions, integers, floats as the dyadic numbers that they are).
+
+    An Enclosure where an opaque function has no exact value. Raises Refused for another number of
+    inputs.
+    """
+    network = read(model).network
+    points = exact_number(x)
+    check_width(network, points.shape[:1])
+    return evaluate_numbers(network, points)
+
+
+def check_width(network: Network, given: tuple[int, ...]) -> None:
+    """Refused where points do not have as many entries as the network has inputs."""
+    if given != (network.dimension,):
+        raise Refused(f"the network takes {network.dimension} inputs, the points have "
+                      f"{given[0] if given else 'none'}")
 
 
 def certificate_of(verdict: Verdict) -> Certificate | None:

@@ -46,6 +46,9 @@ class Atlas:
             for c in self.edges
         ]
 
+    def __repr__(self) -> str:
+        return f"Atlas({len(self.edges)} conversions, {len(self.missing)} that cannot be)"
+
     def __str__(self) -> str:
         lines = []
         if self.source is not None and self.target is not None:

@@ -97,7 +97,8 @@ class Box:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Polytope:
-    """{x : A x <= b} inside a box that contains it. A: (k, n), b: (k,), all exact."""
+    """{x : A x <= b} inside a box that contains it. A: (k, n), b: (k,), exact or what has an exact
+    value (floats mean their dyadic value)."""
 
     A: Exact
     b: Exact
@@ -106,6 +107,8 @@ class Polytope:
     def __post_init__(self) -> None:
         """DomainError where A, b and the box do not fit: a box of another dimension would give
         ranges to the wrong inputs."""
+        object.__setattr__(self, "A", exact_number(self.A))
+        object.__setattr__(self, "b", exact_number(self.b))
         fits = self.A.ndim == 2 and self.b.shape == (self.A.shape[0],)
         if not fits or self.box.dimension not in (None, self.A.shape[1]):
             raise DomainError(
@@ -133,11 +136,12 @@ class Binary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FiniteSet:
-    """Finitely many points, the rows of an exact (count, n) matrix."""
+    """Finitely many points, the rows of a (count, n) matrix of numbers with an exact value."""
 
     points: Exact
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "points", exact_number(self.points))
         if self.points.ndim != 2:
             raise DomainError(f"points of shape {self.points.shape}; give a (count, n) matrix")
 
