@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import command_line
+
+run = command_line.run  # a fixture
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "models"
 
 

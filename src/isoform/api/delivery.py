@@ -219,6 +219,9 @@ def deliver(
     The file is put in place unless the verdict is Refuted, which raises ContractBroken; undecided
     leaves no certificate.
     """
+    if not isinstance(made, Conversion):
+        raise Refused(f"deliver takes what convert made, not a {type(made).__name__}; "
+                      "isoform.write writes a model as it is")
     path = check_destination(path, made.model)
     beside = certificate_path(path, certificate)
     native = path.suffix.lower() == ".npz"

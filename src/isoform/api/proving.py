@@ -57,6 +57,19 @@ def context(
     }
 
 
+def signatures_apart(source: Model, target: Model) -> str | None:
+    """How two models were compared where their borders are not the same; None where they are."""
+    apart = []
+    for what in ("inputs", "outputs"):
+        sides = [
+            ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in getattr(side, what))
+            for side in (source.signature, target.signature)
+        ]
+        if sides[0] != sides[1]:
+            apart.append(f"{what} {sides[0]} and {sides[1]}")
+    return f"compared entry by entry, in row-major order: {'; '.join(apart)}" if apart else None
+
+
 def prove_exact(
     made: Conversion, *, within: Fraction | None = None, timeout: float | None = None,
     seed: int = 0, reporter: Reporter = SILENT,

@@ -82,6 +82,8 @@ def read_by_suffix(path: Path, batch: Batch) -> Model:
         raise FileNotFoundError(2, "no such file", str(path))
     if path.is_dir():
         raise IsADirectoryError(21, "a folder, not a model file", str(path))
+    if not path.is_file():
+        raise FormatError(f"{path} is no regular file (a pipe or a device); copy it to one")
     if suffix == ".onnx":
         from isoform.formats.onnx.read import read_onnx
 

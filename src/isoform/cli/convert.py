@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from isoform.cli.output import (
+    DOMAINS,
     DONE,
     STATUS,
     Batch,
@@ -30,7 +31,8 @@ UNPROVED = """
   ************************************************************"""
 
 
-@click.command()
+@click.command(epilog=f"{DOMAINS} `isoform atlas` lists every FORM and CONVERTER. "
+               "Example: isoform convert policy.onnx --to feed-forward --on box:-1,1 -o out.onnx")
 @click.argument("model")
 @click.option("--to", metavar="FORM", help="The architecture class that is wanted.")
 @click.option("--by", metavar="CONVERTER", help="One rewriting, by its name.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import rich_click as click
 
-from isoform.cli.output import DONE, Batch, batch_option, common, emit, model_record
+from isoform.cli.output import DOMAINS, DONE, Batch, batch_option, common, emit, model_record
 
 
-@click.command()
+@click.command(epilog=DOMAINS)
 @click.argument("model")
 @click.option("--on", metavar="DOMAIN", help="Count the units that are stable on this domain.")
 @batch_option

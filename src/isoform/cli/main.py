@@ -18,7 +18,7 @@ from isoform.cli.check import check
 from isoform.cli.convert import convert
 from isoform.cli.demo import demo
 from isoform.cli.inspect import inspect
-from isoform.cli.output import ERROR, INTERRUPTED, REJECTED, complain
+from isoform.cli.output import DOMAINS, ERROR, INTERRUPTED, REJECTED, complain
 from isoform.cli.prove import prove
 from isoform.errors import CertificateRejected, IsoformError
 from isoform.version import VERSION
@@ -26,8 +26,7 @@ from isoform.version import VERSION
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="DOMAIN: box:-1,1 | box:0,1/-2,2/... | ball:CENTRE.npy,RADIUS | vnnlib:FILE | npz:FILE "
-    "| points:FILE.npy | binary | everywhere. "
+    epilog=f"{DOMAINS} "
     "Exit status: 0 proved, accepted or done; 1 refuted or rejected; 2 undecided; 3 error.",
 )
 @click.version_option(VERSION, prog_name="isoform", message="%(prog)s %(version)s")

@@ -54,6 +54,10 @@ def opened(path: str | os.PathLike[str]) -> Any:
     """A session with one thread and without graph optimisations."""
     import onnxruntime
 
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise Refused("onnxruntime opens no file whose name is not UTF-8") from None
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1

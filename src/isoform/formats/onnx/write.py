@@ -181,7 +181,8 @@ def model_of(graph: Graph, signature: Signature, comment: str, data: str | None)
     body = helper.make_graph(graph.nodes, "isoform", inputs, outputs, tensors_of(graph, data))
     model = helper.make_model(
         body, opset_imports=opsets, producer_name="isoform",
-        ir_version=helper.find_min_ir_version_for(opsets), doc_string=comment,
+        ir_version=helper.find_min_ir_version_for(opsets),
+        doc_string=comment.encode(errors="backslashreplace").decode(),  # file names are bytes
     )
     if data is None:
         try:
