@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import networks
 from isoform.algebra.affine_rows import AffineRows
 from isoform.algebra.carriers import by_basis, candidates, composed, short_below
 from isoform.bounds import stable
@@ -333,3 +334,18 @@ def test_large_networks_use_intervals_by_default() -> None:
              (np.ones((1, 200)), np.zeros(1))]
     notes = rewrite(network_of(parts), Box([0] * 160, ["0.01"] + ["1"] * 159), BACKWARD).details
     assert not any("backward" in note for note in notes)
+
+
+def test_an_identity_layer_after_a_relu_vanishes() -> None:
+    """relu(I h) = h by the signs of the terms, with no margin to spare."""
+    chain = networks.random_chain((4, 8, 8, 2), 0)
+    plain, longer = (
+        FeedForward.lift(networks.network(c)) for c in (chain, networks.with_identity_layer(chain))
+    )
+    box = bound_to(Box(-1, 1), 4)
+    options = CONVERTER.options()
+    assert len(longer.widths) == len(plain.widths) + 1
+    made = CONVERTER.rewrite(longer, box, options).form
+    assert made.widths == CONVERTER.rewrite(plain, box, options).form.widths
+    verdict = prove(longer.lower(), made.lower(), Claim(Equal(), box))
+    assert isinstance(verdict, Proved)

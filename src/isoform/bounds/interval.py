@@ -113,15 +113,18 @@ def linear_bounds(
     """sum W_i [l_i, u_i] + b: the products, widened by gamma_k (sum |W_i| max(|l_i|, |u_i|) + |b|).
 
     k counts the products and sums of a row, the rounding of weights that are no doubles, and those
-    in the widening itself.
+    in the widening itself. Where every term has one sign, so has the sum: that end is 0 at least.
     """
     low, high = np.zeros(size), np.zeros(size)
     weight = np.zeros(size)
     open_low, open_high = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    falls, rises = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
     count = 8
     for matrix, bounds in zip(matrices, operands, strict=True):
         below, above = finite_part(bounds)
         positive, negative = parts(matrix)
+        falls |= touches(positive, bounds[0] < 0) | touches(negative, bounds[1] > 0)
+        rises |= touches(positive, bounds[1] > 0) | touches(negative, bounds[0] < 0)
         low += positive @ below + negative @ above
         high += positive @ above + negative @ below
         weight += abs(matrix) @ np.maximum(np.abs(below), np.abs(above))
@@ -132,11 +135,12 @@ def linear_bounds(
             open_high |= touches(positive, without[1]) | touches(negative, without[0])
     if bias is not None:
         low, high, weight = low + bias, high + bias, weight + np.abs(bias)
+        falls, rises = falls | np.signbit(bias), rises | ~np.signbit(bias) & (bias != 0)
     slack = gamma(count) * weight + TINY
     low, high = low - slack, high + slack
     low = np.where(open_low | ~np.isfinite(low), -np.inf, np.nextafter(low, -np.inf))
     high = np.where(open_high | ~np.isfinite(high), np.inf, np.nextafter(high, np.inf))
-    return low, high
+    return np.where(falls, low, np.maximum(low, 0.0)), np.where(rises, high, np.minimum(high, 0.0))
 
 
 def finite_part(bounds: Bounds) -> Bounds:

@@ -83,12 +83,13 @@ def first_method(value: int, stages: list[tuple[str, Bounds]]) -> Stability:
 
 
 def states(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """DEAD where high <= 0 and ON where low >= 0, by the margin."""
+    """DEAD where high <= 0 and ON where low >= 0, by the margin; an end that is 0 is so by the
+    signs of all terms and needs none (every other end was moved outward)."""
     finite = np.isfinite(low) & np.isfinite(high)
     slack = MARGIN * np.maximum(np.abs(low), np.abs(high))
     slack = np.where(finite, slack, 0.0)
-    dead = (high <= -slack) & (high < np.inf) & (low > -np.inf)
-    on = (low >= slack) & (high < np.inf)
+    dead = ((high <= -slack) | (high == 0)) & (high < np.inf) & (low > -np.inf)
+    on = ((low >= slack) | (low == 0)) & (high < np.inf)
     return np.where(dead, DEAD, np.where(on, ON, OPEN)).astype(np.int8)
 
 
