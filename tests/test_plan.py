@@ -273,6 +273,8 @@ def not_exact(form: Layered, on: Any, options: Any) -> Prediction:
         replace(product(TWO).size, parameters=9, nonzeros=9, bytes=99, flops=99))},
      "promises equal everywhere, and a random point of the domain differs by 1"),
     ({"rewrite": crash}, "ZeroDivisionError: oh"),
+    ({"predict": crash}, "ZeroDivisionError: oh"),
+    ({"rewrite": lambda form, *_: product(form)}, "gave a Affine where a Rewritten belongs"),
     ({"predict": too_small}, "predicted at most 1 parameters, made 2"),
     ({"predict": not_exact}, "predicted exactly 10 parameters, made 2"),
 ])

@@ -14,6 +14,7 @@ from isoform.errors import Refused
 from isoform.forms.model import Model
 from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import hull
+from isoform.network.model import Tensor
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
 from isoform.numerics.exact import Exact, rational
@@ -58,16 +59,23 @@ def context(
 
 
 def signatures_apart(source: Model, target: Model) -> str | None:
-    """How two models were compared where their borders are not the same; None where they are."""
+    """How two models were compared where their borders are not the same, a leading axis that counts
+    as batch aside; None where they are."""
     apart = []
     for what in ("inputs", "outputs"):
-        sides = [
-            ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in getattr(side, what))
-            for side in (source.signature, target.signature)
-        ]
-        if sides[0] != sides[1]:
-            apart.append(f"{what} {sides[0]} and {sides[1]}")
+        sides = [getattr(side, what) for side in (source.signature, target.signature)]
+        if [border(tensor) for tensor in sides[0]] != [border(tensor) for tensor in sides[1]]:
+            texts = [", ".join(f"{t.name} {list(t.shape)}" for t in side) for side in sides]
+            apart.append(f"{what} {texts[0]} and {texts[1]}")
     return f"compared entry by entry, in row-major order: {'; '.join(apart)}" if apart else None
+
+
+def border(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    """Name and shape, without leading axes of length one."""
+    shape = tensor.shape
+    while shape[:1] == (1,):
+        shape = shape[1:]
+    return tensor.name, shape
 
 
 def prove_exact(

@@ -110,7 +110,8 @@ def straight_line(
 
 def check_link(value: int, node: Node, also: tuple[type, ...]) -> None:
     """Whether one node can be a link of a chain."""
-    name = type(node.operator).__name__
+    kind = type(node.operator).__name__
+    name = f"{kind} ({node.operator.name})" if isinstance(node.operator, Opaque) else kind
     if isinstance(node.operator, Linear | Concat) and len(set(node.operands)) > 1:
         raise NotInClass(
             f"not a chain: value {value} ({name}) joins {len(set(node.operands))} branches; "

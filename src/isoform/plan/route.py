@@ -16,7 +16,7 @@ from typing import Any
 
 from isoform.converters.catalogue import CATALOGUE
 from isoform.converters.converter import Converter
-from isoform.errors import IsoformError, NoRoute, NotInClass, Refused, TooLarge
+from isoform.errors import ContractBroken, IsoformError, NoRoute, NotInClass, Refused, TooLarge
 from isoform.forms import FORMS, form_name
 from isoform.forms.feed_forward import FeedForward, activation_name
 from isoform.forms.model import Model, lift_into
@@ -68,11 +68,16 @@ class Search:
     def step(self, converter: Converter, form: Any) -> Step | None:
         """The step if it is admissible on this form; else None, the reason noted."""
         options = options_for(converter, self.options)
-        refusal = converter.requires(form, self.domain, options)
-        if refusal is not None:
-            self.reject(converter.name, str(refusal))
-            return None
-        prediction = converter.predict(form, self.domain, options)
+        try:
+            refusal = converter.requires(form, self.domain, options)
+            if refusal is not None:
+                self.reject(converter.name, str(refusal))
+                return None
+            prediction = converter.predict(form, self.domain, options)
+        except (IsoformError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise ContractBroken(converter.name, f"{type(error).__name__}: {error}") from error
         broken = beyond(self.limit, prediction)
         if broken is not None:
             self.reject(converter.name, f"it would need {broken}")

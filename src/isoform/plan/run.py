@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from isoform.converters.converter import Converter, Promise
+from isoform.converters.converter import Converter, Promise, Rewritten
 from isoform.errors import ContractBroken, IsoformError, NotInClass, Refused, TooLarge
 from isoform.forms import form_name
 from isoform.forms.model import Model
@@ -154,6 +154,10 @@ def run_step(step: Step, model: Model, plan: Plan, seed: int) -> tuple[Any, Done
     start = time.perf_counter()
     rewritten = rewrite(converter, form, plan.domain, step.options)
     seconds = time.perf_counter() - start
+    if not isinstance(rewritten, Rewritten):
+        raise ContractBroken(
+            converter.name, f"it gave a {type(rewritten).__name__} where a Rewritten belongs"
+        )
     if not isinstance(rewritten.form, converter.target):
         raise ContractBroken(
             converter.name, f"it made a {type(rewritten.form).__name__} where it promises a "
