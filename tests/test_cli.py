@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_margins_and_borders_of_prove(run: Any, tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "renamed.onnx")
     found = run("prove two.npz renamed.onnx")
     assert found.code == 0 and "outputs output [2] and scores [2]" in found.out
+
+
+def test_no_certificate_of_an_undecided_claim(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isoform import api
+    from isoform.certificate.verdict import Undecided
+    from isoform.network.claim import Claim, Equal
+
+    verdict = Undecided(claim=Claim(Equal()), lower=Fraction(0), upper=None, reason="test")
+    monkeypatch.setattr(api, "prove", lambda *_, **__: verdict)
+    found = run("prove a.npz b.npz --certificate none.json")
+    assert found.code == 2 and "none.json was not written" in found.err
+    assert not (tmp_path / "none.json").exists()
 
 
 def test_names_that_are_no_unicode(run: Any, tmp_path: Path) -> None:

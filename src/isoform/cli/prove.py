@@ -13,6 +13,7 @@ from isoform.cli.output import (
     common,
     emit,
     model_record,
+    note,
     verdict_record,
 )
 
@@ -70,4 +71,6 @@ def prove(
         "note": differing,
     }
     emit(record, text, as_json)
+    if certificate is not None and held is None:
+        note(f"{certificate} was not written: an undecided claim has no certificate")
     return STATUS[verdict_name(verdict)]
