@@ -64,7 +64,13 @@ class Dense:
         return x @ floats(self.weight).T.astype(x.dtype)
 
     def sparse(self) -> ExactSparse:
-        return ExactSparse.of(exact(self.weight))
+        if isinstance(self.weight, Exact):
+            return ExactSparse.of(self.weight)
+        rows, columns = np.nonzero(self.weight)  # a matrix written dense is often mostly zeros
+        values = Exact.of(self.weight[rows, columns])
+        return ExactSparse.of_triplets(
+            (self.outputs, self.inputs), rows, columns, values.numerator, values.denominator
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
