@@ -33,7 +33,8 @@ from isoform.network.linear_map import Dense, Gather
 from isoform.network.network import Builder, Network, Node
 from isoform.network.operators import Concat, Linear, Opaque, Product, Relu, Select
 from isoform.numerics.exact import Exact
-from isoform.verify.prove import prove, prove_best, rounded_up
+from isoform.verify.goal import rounded_up
+from isoform.verify.prove import prove, prove_best
 
 EQUAL = Claim(Equal())
 

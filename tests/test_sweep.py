@@ -22,8 +22,9 @@ from isoform.network.linear_map import Dense, Gather
 from isoform.network.network import Builder, Network
 from isoform.network.operators import Opaque, Product, Relu, Step
 from isoform.numerics.exact import Exact
+from isoform.verify.goal import rounded_up
 from isoform.verify.identity import sweep
-from isoform.verify.prove import prove, prove_best, rounded_up
+from isoform.verify.prove import prove, prove_best
 
 EQUAL = Claim(Equal())
 CHAIN = networks.random_chain((5, 24, 24, 3), 0)
@@ -272,3 +273,14 @@ def test_rounded_up_never_goes_down() -> None:
     for value in (Fraction(1, 3), Fraction(1), Fraction(123456, 10**9), Fraction(99, 10**7)):
         up = rounded_up(value)
         assert value <= up <= value * Fraction(11, 10)
+
+
+def test_verdicts_show_themselves_in_a_line() -> None:
+    source, target = networks.network(CHAIN), networks.network(networks.nudged(CHAIN, 2))
+    for verdict in (
+        prove(source, source, EQUAL), prove(source, target, Claim(Equal(), Box(-1, 1))),
+    ):
+        assert len(repr(verdict)) < 400 and "\n" not in repr(verdict)
+        assert repr(verdict).startswith(type(verdict).__name__) and "equal" in repr(verdict)
+        assert len(repr(verdict.certificate)) < 400
+        assert verdict._repr_html_().startswith("<code>")

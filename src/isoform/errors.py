@@ -59,4 +59,5 @@ class CertificateRejected(IsoformError):
 
     def __init__(self, item: str, why: str):
         self.item = item
+        self.why = why
         super().__init__(f"certificate rejected at {item}: {why}")

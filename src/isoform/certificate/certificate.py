@@ -46,7 +46,7 @@ FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Certificate:
     """A claim about two primitive networks with the evidence for (or, by a witness, against) it.
 
@@ -66,6 +66,10 @@ class Certificate:
     rounds: Network | None = None
     trace: tuple[str, ...] = ()
     tool: str = "isoform"
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(item.data).__name__.lower() for item in self.evidence)
+        return f"Certificate({self.claim}; evidence {kinds}; {self.source!r}, {self.target!r})"
 
 
 def save(certificate: Certificate, path: str | Path) -> None:

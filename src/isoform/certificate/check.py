@@ -148,7 +148,7 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
         try:
             results[item.id] = checked(item, certificate, domain, results)
         except CertificateRejected as error:
-            raise CertificateRejected(f"{item.id} ({error.item})", str(error)) from None
+            raise CertificateRejected(f"{item.id} ({error.item})", error.why) from None
     if certificate.conclusion not in results:
         raise CertificateRejected("conclusion", "it names no item of evidence")
     holds, upper, settles = results[certificate.conclusion]

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from isoform.network.claim import Claim
+from isoform.network.claim import Claim, brief
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
 
@@ -27,8 +28,27 @@ class Witness:
     difference: Fraction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proved:
+class Shown:
+    """Verdicts show themselves in a line: the claim and the numbers, not networks and evidence."""
+
+    __slots__ = ()
+    claim: Claim
+
+    def __repr__(self) -> str:
+        parts = [str(self.claim)]
+        for name in ("reason", "grade", "lower", "upper", "seconds"):
+            value = getattr(self, name, None)
+            if value is not None:
+                shown = value if isinstance(value, str) else brief(Fraction(value))
+                parts.append(f"{name} {shown}")
+        return f"{type(self).__name__}({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Proved(Shown):
     """The claim holds; `certificate` was accepted by the checker. grade: exact, fixed or
     float-outward. lower, upper: of the largest absolute difference over the domain; of a decision
     that a sweep settles, `upper` bounds how far the difference of two outputs changes."""
@@ -41,8 +61,8 @@ class Proved:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuted:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Refuted(Shown):
     """The claim is false, by `witness`, replayed in exact arithmetic. lower: the largest difference
     found; upper: a certified upper value where one is known."""
 
@@ -54,8 +74,8 @@ class Refuted:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Undecided(Shown):
     """Neither: lower and upper value of the largest difference (None: no finite bound), and why."""
 
     claim: Claim

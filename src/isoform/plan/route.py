@@ -297,7 +297,8 @@ def dead_end(search: Search, goal: str) -> IsoformError:
             "smaller domain (--on) where the converter uses it"
         )
     here = search.model.form_name
-    lines = [f"no route from {here or 'this network'} to {goal}"]
+    start = "this network" if here in (None, goal) else here
+    lines = [f"no route from {start} to {goal}"]
     why = search.model.why_not.get(goal) or own_obstacle(search.model, goal)
     if why:
         lines.append(f"it is not {goal} already: {why}")

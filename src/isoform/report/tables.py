@@ -44,7 +44,7 @@ def verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
                      ("grade", verdict.grade)]
         case Refuted():
             rows += [("largest difference", interval(verdict.lower, verdict.upper)),
-                     *witness_rows(verdict.witness)]
+                     *witness_rows(verdict.witness, verdict.lower)]
         case Undecided():
             rows += [("largest difference", interval(verdict.lower, verdict.upper)),
                      ("why", verdict.reason)]
@@ -65,15 +65,19 @@ def interval(lower: Fraction, upper: Fraction | None) -> str:
     return f"between {decimal(lower, up=False)} and {decimal(upper, up=True)}"
 
 
-def witness_rows(witness: Witness) -> list[tuple[str, str]]:
-    """Where a claim fails, with both outputs."""
-    return [
+def witness_rows(witness: Witness, lower: Fraction) -> list[tuple[str, str]]:
+    """Where a claim fails, with both outputs. A point that is short to write down may differ by
+    less than the largest difference that was seen, `lower`."""
+    rows = [
         ("at x", vector(witness.point)),
         ("source", vector(witness.source)),
         ("target", vector(witness.target)),
         ("differ", f"output {witness.output}, by {decimal(witness.difference, up=False)}: "
                    f"{apart(witness)}"),
     ]
+    if witness.difference < lower:
+        rows.append(("", "(the shortest such point found; others differ by more)"))
+    return rows
 
 
 def apart(witness: Witness) -> str:

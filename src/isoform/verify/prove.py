@@ -8,13 +8,10 @@ is called proved or refuted before the independent checker has accepted the cert
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from isoform.certificate.basis import backward_range, interval_range
-from isoform.certificate.certificate import Certificate
 from isoform.certificate.check import (
     MOST_EVALUATIONS,
     check,
@@ -24,81 +21,31 @@ from isoform.certificate.check import (
 )
 from isoform.certificate.evidence import (
     Counterexample,
-    Data,
     Enumerate,
     Evidence,
     Rounding,
     Sweep,
 )
 from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict
-from isoform.certificate.wellformed import check_network
-from isoform.errors import CertificateRejected, Refused
-from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
+from isoform.errors import CertificateRejected
+from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import (
     Binary,
-    Box,
     Domain,
     FiniteSet,
     Union,
-    bound_to,
-    hull,
 )
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
 from isoform.network.size import measure
 from isoform.numerics.exact import approximately
 from isoform.verify.falsify import Attack, falsify, falsify_decision
-from isoform.verify.goal import check_relation, has_exact_values, rounded_up
+from isoform.verify.goal import has_exact_values, rounded_up
 from isoform.verify.identity import Swept, sweep
-from isoform.version import VERSION
+from isoform.verify.question import Context, Question, Report, asked
 
-Report = Callable[[str], None]
-ATTACK_SECONDS = 5.0
 BACKWARD_WEIGHTS = 120_000  # weights of both networks above which ranges stay interval ranges
 RADII_WEIGHTS = 40_000  # and for sweeps with radii or linear programmes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What goes into the certificate beside networks, claim and evidence."""
-
-    files: tuple[str | None, str | None] = (None, None)
-    reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    trace: tuple[str, ...] = ()
-    timeout: float | None = None
-    seed: int = 0
-    report: Report = field(default=lambda line: None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Two primitive networks, a claim on a bound domain, and the context."""
-
-    source: Network
-    target: Network
-    claim: Claim
-    context: Context
-    started: float
-
-    @property
-    def box(self) -> Box | None:
-        return hull(self.claim.domain)
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    def left(self) -> float:
-        """Seconds left for the attack."""
-        if self.context.timeout is None:
-            return ATTACK_SECONDS
-        return max(0.0, self.context.timeout - self.seconds())
-
-    def certificate(self, data: Data) -> Certificate:
-        return Certificate(
-            source=self.source, target=self.target, claim=self.claim,
-            evidence=(Evidence("e1", data),), conclusion="e1", files=self.context.files,
-            reading=self.context.reading, trace=self.context.trace, tool=f"isoform {VERSION}",
-        )
 
 
 def prove(
@@ -179,35 +126,6 @@ def prove_rounding(
     return replace(found, certificate=certificate, seconds=question.seconds())
 
 
-def asked(source: Network, target: Network, claim: Claim, context: Context) -> Question:
-    """The question with primitive networks and a bound domain; refusals of section 13."""
-    for what, first, second in (
-        ("inputs", source.dimension, target.dimension),
-        ("outputs", source.output_dimension, target.output_dimension),
-    ):
-        if first != second:
-            raise Refused(
-                f"the networks have {first} and {second} {what}; functions of different shape are "
-                "never equal, compare networks with the same signature"
-            )
-    if claim.arithmetic is not Arithmetic.REALS:
-        raise Refused(f"claims in {claim.arithmetic.value} are not decided; ask over the reals")
-    if isinstance(claim.relation, SameDecision) and source.output_dimension < 2:
-        raise Refused("a decision needs at least two outputs; this network has one")
-    check_relation(claim.relation)
-    domain = bound_to(claim.domain, source.dimension)
-    networks = to_primitive(source), to_primitive(target)
-    for network in networks:
-        try:
-            check_network(network)
-        except CertificateRejected as error:
-            raise Refused(f"no certificate holds {network}: {error}") from None
-    return Question(
-        source=networks[0], target=networks[1],
-        claim=replace(claim, domain=domain), context=context, started=time.perf_counter(),
-    )
-
-
 def decide(question: Question) -> Verdict:
     """The ladder."""
     found = equal_by_structure(question) or by_enumeration(question)
@@ -251,11 +169,13 @@ def reason(question: Question, upper: Fraction | None) -> str:
         if question.box is None:
             return "the domain has no bounds and the units do not match; give a box with --on"
         return "the sweep found no bound of the difference"
-    if isinstance(question.claim.relation, Equal):
+    relation = question.claim.relation
+    if isinstance(relation, Equal):
         return "the units do not match exactly and no point was found that differs"
+    asked_for = "margin" if isinstance(relation, SameDecision) else "eps"
     return (
         f"the certified bound {approximately(upper):.3g} is above the asked one and no point was "
-        "found beyond it; a smaller box, a larger eps or --timeout may decide"
+        f"found beyond it; a smaller box, a larger {asked_for} or --timeout may decide"
     )
 
 

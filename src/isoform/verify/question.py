@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The question that the prover decides: two primitive networks, a claim, and what is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from isoform.certificate.certificate import Certificate
+from isoform.certificate.evidence import Data, Evidence
+from isoform.certificate.wellformed import check_network
+from isoform.errors import CertificateRejected, Refused
+from isoform.network.claim import Arithmetic, Claim, SameDecision
+from isoform.network.domain import Box, bound_to, hull
+from isoform.network.network import Network
+from isoform.network.primitive import to_primitive
+from isoform.verify.goal import check_relation
+from isoform.version import VERSION
+
+Report = Callable[[str], None]
+ATTACK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What goes into the certificate beside networks, claim and evidence."""
+
+    files: tuple[str | None, str | None] = (None, None)
+    reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    trace: tuple[str, ...] = ()
+    timeout: float | None = None
+    seed: int = 0
+    report: Report = field(default=lambda line: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Two primitive networks, a claim on a bound domain, and the context."""
+
+    source: Network
+    target: Network
+    claim: Claim
+    context: Context
+    started: float
+
+    @property
+    def box(self) -> Box | None:
+        return hull(self.claim.domain)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def left(self) -> float:
+        """Seconds left for the attack."""
+        if self.context.timeout is None:
+            return ATTACK_SECONDS
+        return max(0.0, self.context.timeout - self.seconds())
+
+    def certificate(self, data: Data) -> Certificate:
+        return Certificate(
+            source=self.source, target=self.target, claim=self.claim,
+            evidence=(Evidence("e1", data),), conclusion="e1", files=self.context.files,
+            reading=self.context.reading, trace=self.context.trace, tool=f"isoform {VERSION}",
+        )
+
+
+def asked(source: Network, target: Network, claim: Claim, context: Context) -> Question:
+    """The question with primitive networks and a bound domain; refusals of section 13."""
+    for what, first, second in (
+        ("inputs", source.dimension, target.dimension),
+        ("outputs", source.output_dimension, target.output_dimension),
+    ):
+        if first != second:
+            raise Refused(
+                f"the networks have {first} and {second} {what}; functions of different shape are "
+                "never equal, compare networks with the same signature"
+            )
+    if context.timeout is not None and not context.timeout >= 0:
+        raise Refused(f"a timeout of {context.timeout} seconds; give a number from 0 up")
+    if claim.arithmetic is not Arithmetic.REALS:
+        raise Refused(f"claims in {claim.arithmetic.value} are not decided; ask over the reals")
+    if isinstance(claim.relation, SameDecision) and source.output_dimension < 2:
+        raise Refused("a decision needs at least two outputs; this network has one")
+    check_relation(claim.relation)
+    domain = bound_to(claim.domain, source.dimension)
+    networks = to_primitive(source), to_primitive(target)
+    for network in networks:
+        try:
+            check_network(network)
+        except CertificateRejected as error:
+            raise Refused(f"no certificate holds {network}: {error}") from None
+    return Question(
+        source=networks[0], target=networks[1],
+        claim=replace(claim, domain=domain), context=context, started=time.perf_counter(),
+    )
