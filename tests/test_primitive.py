@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoform.errors import FormatError, UnsupportedModel
@@ -213,6 +213,7 @@ def test_negative_variances_are_refused():
         to_primitive(one(operator, (3,), (3,)))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**30), st.integers(1, 10**30))
 def test_reciprocal_roots_are_the_nearest_dyadic(p, q):
     value = Fraction(p, q)
@@ -225,6 +226,7 @@ def test_reciprocal_roots_are_the_nearest_dyadic(p, q):
             break
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-9, 9).filter(bool), min_size=1, max_size=5))
 def test_inverses_are_exact(numbers):
     constant = np.array(numbers, dtype=np.float32)
