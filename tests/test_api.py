@@ -22,7 +22,7 @@ PUBLIC = [
     "NotInClass", "Plan", "Polytope", "Proved", "Refused", "Refuted", "Reporter", "SameDecision",
     "Sequences", "Size", "TooLarge", "Undecided", "Union", "UnsupportedModel", "Within",
     "__version__", "atlas", "check", "convert", "deliver", "domain", "evaluate", "evaluate_exact",
-    "plan", "prove", "read", "report", "write",
+    "plan", "prove", "read", "report", "to_torch", "write",
 ]
 
 

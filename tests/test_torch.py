@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import isoform as iso
 from isoform.errors import Refused, UnsupportedModel
 from isoform.formats.torch import read_torch, write_torch
 from isoform.network.evaluate import evaluate
@@ -287,3 +288,20 @@ def test_constants_must_fit() -> None:
     assert write_torch(rounded(network, np.float32)) is not None
     with pytest.raises(Refused, match="signature"):
         write_torch(network, Signature(inputs=(Tensor("x", (2,)),), outputs=(Tensor("y", (1,)),)))
+
+
+def test_conversions_become_modules() -> None:
+    """From a module through a converter to a module: the same function, proved."""
+    torch.manual_seed(0)
+    source = torch.nn.Sequential(
+        torch.nn.Linear(4, 6), torch.nn.LeakyReLU(0.125), torch.nn.Linear(6, 3)
+    ).eval()
+    made = iso.convert(iso.read(source), to="feed-forward")
+    module = iso.to_torch(made, like=source)
+    assert any(isinstance(part, torch.nn.ReLU) for part in module.modules())
+    assert isinstance(iso.prove(module, equal_to=source), iso.Proved)
+    x = torch.randn(5, 4)
+    assert torch.allclose(module(x), source(x), atol=1e-6)
+    with torch.no_grad():
+        source[0].weight[0, 0] += 2.0**-10
+    assert not isinstance(iso.prove(module, equal_to=source), iso.Proved)

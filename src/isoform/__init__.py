@@ -21,7 +21,7 @@ ERRORS = "isoform.errors"
 
 PUBLIC = {
     "read": API, "plan": API, "convert": API, "prove": API, "check": API, "write": API,
-    "deliver": API, "report": API, "atlas": API, "domain": API,
+    "to_torch": API, "deliver": API, "report": API, "atlas": API, "domain": API,
     "Model": "isoform.forms.model", "Network": "isoform.network.network",
     "Affine": "isoform.forms", "Convolutional": "isoform.forms", "FeedForward": "isoform.forms",
     "Layered": "isoform.forms",

@@ -64,7 +64,8 @@ __all__ = [
     "Conversion", "Delivery", "Inspection", "Model", "Plan", "Report", "Reporter", "Verdict",
     "atlas", "certificate_of", "check", "check_certificate_path", "check_destination", "convert",
     "deliver", "domain", "epsilon", "evaluate", "evaluate_exact", "inspection", "name_of", "plan",
-    "prove", "prove_exact", "read", "report", "save", "signatures_apart", "step_rows", "write",
+    "prove", "prove_exact", "read", "report", "save", "signatures_apart", "step_rows",
+    "to_torch", "write",
 ]
 
 EVERYWHERE = Everywhere()
@@ -184,6 +185,24 @@ def write(
     if held is not None:
         save(held, beside)
     return path
+
+
+def to_torch(
+    value: Any, *, exact: bool | None = None, dtype: str | None = None, like: Any = None,
+) -> Any:
+    """A torch.nn.Module, in evaluation mode, of a model, network, form or conversion.
+
+    Numbers that fit no float of `dtype` (by default the source's) are rounded to the nearest, or
+    with `exact` written as sums of floats. like: a model whose names, shapes and batch the module
+    takes. Plain layers where the network is a chain, a module that interprets the graph otherwise.
+    Raises Refused where constants have no floats or an operator has no module.
+    """
+    from isoform.formats.torch import write_torch
+
+    model = read(value)
+    named = read(like) if like is not None else model
+    prepared = prepare(model.network, dtype or source_dtype(named), exact)
+    return write_torch(prepared.network, signature_for(named, prepared.network, prepared.dtype))
 
 
 def report(made: Conversion, verdict: Verdict | None = None) -> Report:
