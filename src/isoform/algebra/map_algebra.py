@@ -191,11 +191,11 @@ def summed_frames(a: Sketch, b: Sketch) -> Sketch | None:
                 return None
             scale = scale_of(one) + scale_of(two)
             return sketch(Gather(indices=one.indices, scale=as_constant(scale), inputs=one.inputs))
-        case (Conv() as conv, Gather()) | (Gather(), Conv() as conv):
-            swapped = isinstance(a.frame, Gather)
-            gather, main = (a, b) if swapped else (b, a)
-            as_conv = gather_as_conv(gather.frame, conv)  # type: ignore[arg-type]
-            return None if as_conv is None else summed_convs(main, sketch(as_conv))
+        case Conv() as conv, Gather() as gather:
+            as_conv = gather_as_conv(gather, conv)
+            return None if as_conv is None else summed_convs(a, sketch(as_conv))
+        case Gather(), Conv():
+            return summed_frames(b, a)
         case Conv(), Conv():
             return summed_convs(a, b)
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -49,6 +50,10 @@ def axes_of(value: Value, axes: Sequence[int], what: str) -> tuple[int, ...]:
     return tuple(places)
 
 
+@overload
+def moved(value: Known, function: Callable[[np.ndarray], np.ndarray]) -> Known: ...
+@overload
+def moved(value: Computed, function: Callable[[np.ndarray], np.ndarray]) -> Computed: ...
 def moved(value: Value, function: Callable[[np.ndarray], np.ndarray]) -> Value:
     """A numpy function that only moves entries (its axes counted in `value.shape`)."""
     if isinstance(value, Known):
@@ -197,6 +202,10 @@ def tile(asm: Assembler, value: Value, repeats: Sequence[int]) -> Value:
     return moved(value, lambda a: np.tile(a, tuple(repeats)))
 
 
+@overload
+def transpose(asm: Assembler, value: Known, order: Sequence[int] | None = None) -> Known: ...
+@overload
+def transpose(asm: Assembler, value: Computed, order: Sequence[int] | None = None) -> Computed: ...
 def transpose(asm: Assembler, value: Value, order: Sequence[int] | None = None) -> Value:
     """Axis k of the result is axis order[k]; None reverses the axes."""
     order = list(range(value.rank))[::-1] if order is None else [int(axis) for axis in order]
@@ -209,6 +218,10 @@ def transpose(asm: Assembler, value: Value, order: Sequence[int] | None = None) 
     return moved(value, lambda a: np.transpose(a, order))
 
 
+@overload
+def swap_last(asm: Assembler, value: Known) -> Known: ...
+@overload
+def swap_last(asm: Assembler, value: Computed) -> Computed: ...
 def swap_last(asm: Assembler, value: Value) -> Value:
     """The last two axes exchanged."""
     order = list(range(value.rank))

@@ -35,11 +35,11 @@ def matmul(asm: Assembler, left: Value, right: Value) -> Value:
     """numpy's matrix product of two values."""
     if left.rank == 0 or right.rank == 0:
         raise FormatError("a matrix product with a scalar")
-    if isinstance(left, Known) and isinstance(right, Known):
-        check_entries(product_shape(left.shape, right.shape), "a matrix product")
-        return fold(np.matmul, left, right)
     if isinstance(right, Known):
-        return times_matrix(asm, left, right)  # type: ignore[arg-type]
+        if isinstance(left, Known):
+            check_entries(product_shape(left.shape, right.shape), "a matrix product")
+            return fold(np.matmul, left, right)
+        return times_matrix(asm, left, right)
     if isinstance(left, Known):
         return matrix_times(asm, left, right)
     if left.batched or right.batched:
@@ -68,11 +68,11 @@ def matrix_times(asm: Assembler, matrix: Known, value: Computed) -> Value:
     """A constant matrix times a computed value: the transpose of value^T matrix^T."""
     if value.rank == 1:
         turned = matrix if matrix.rank == 1 else swap_last(asm, matrix)
-        return times_matrix(asm, value, turned)  # type: ignore[arg-type]
+        return times_matrix(asm, value, turned)
     columns = swap_last(asm, value)
     if matrix.rank == 1:
-        return times_matrix(asm, columns, matrix)  # type: ignore[arg-type]
-    product = times_matrix(asm, columns, swap_last(asm, matrix))  # type: ignore[arg-type]
+        return times_matrix(asm, columns, matrix)
+    product = times_matrix(asm, columns, swap_last(asm, matrix))
     return swap_last(asm, product)
 
 
@@ -117,8 +117,8 @@ def shared_matrix(asm: Assembler, value: Computed, matrix: Constant) -> Computed
     columns = moved(value, lambda a: a.reshape(rows, d).T)
     part = Conv(kernel=weight.reshape(k, d, 1), space=(rows,), strides=(1,), pads=((0, 0),),
                 dilations=(1,))
-    made = asm.linear([(part, asm.shaped(columns))], None, (k, rows), value)  # type: ignore
-    return moved(made, lambda a: a.T.reshape(*lead, k))  # type: ignore[return-value]
+    made = asm.linear([(part, asm.shaped(columns))], None, (k, rows), value)
+    return moved(made, lambda a: a.T.reshape(*lead, k))
 
 
 def many_matrices(asm: Assembler, value: Computed, matrices: Constant) -> Computed:
@@ -133,8 +133,8 @@ def many_matrices(asm: Assembler, value: Computed, matrices: Constant) -> Comput
     kernel = transposed(broadcast(matrices, (*lead, d, k)).reshape(groups, d, k))
     part = Conv(kernel=kernel.reshape(groups * k, d, 1), space=(T,), strides=(1,),
                 pads=((0, 0),), dilations=(1,), groups=groups)
-    made = asm.linear([(part, asm.shaped(columns))], None, (groups * k, T), value)  # type: ignore
-    return moved(  # type: ignore[return-value]
+    made = asm.linear([(part, asm.shaped(columns))], None, (groups * k, T), value)
+    return moved(
         made, lambda a: np.swapaxes(a.reshape(*lead, k, T), -1, -2)
     )
 
@@ -147,17 +147,17 @@ def transposed(matrices: Constant) -> Constant:
 
 
 def with_axis(value: Computed, place: int) -> Computed:
-    return moved(value, lambda a: np.expand_dims(a, place))  # type: ignore[return-value]
+    return moved(value, lambda a: np.expand_dims(a, place))
 
 
 def with_axes(value: Computed, lead: Shape) -> Computed:
     """New leading axes of length 1, as many as a constant of this leading shape asks for."""
     missing = len(lead) - (len(value.shape) - 2)
-    return moved(value, lambda a: a.reshape((1,) * missing + a.shape))  # type: ignore
+    return moved(value, lambda a: a.reshape((1,) * missing + a.shape))
 
 
 def without_axis(value: Computed, place: int) -> Computed:
-    return moved(value, lambda a: np.squeeze(a, place))  # type: ignore[return-value]
+    return moved(value, lambda a: np.squeeze(a, place))
 
 
 def gemm(
@@ -220,4 +220,4 @@ def total(
     last = moved(value, lambda a: np.moveaxis(a, places, range(-len(places), 0)))
     weight = number_vector(Fraction(1, count if mean else 1), count)
     part = group_sum(math.prod(rest), count, weight)
-    return asm.linear([(part, asm.order(last))], None, shape, value)  # type: ignore[arg-type]
+    return asm.linear([(part, asm.order(last))], None, shape, value)

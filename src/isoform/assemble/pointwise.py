@@ -91,10 +91,10 @@ def add(asm: Assembler, left: Value, right: Value) -> Value:
 
 def subtract(asm: Assembler, left: Value, right: Value) -> Value:
     """left - right."""
-    if isinstance(left, Known) and isinstance(right, Known):
-        return folded(np.subtract, left, right)
     if isinstance(right, Known):
-        return asm.affine(left, None, -asm.numbers(right, left))  # type: ignore[arg-type]
+        if isinstance(left, Known):
+            return folded(np.subtract, left, right)
+        return asm.affine(left, None, -asm.numbers(right, left))
     if isinstance(left, Known):
         return asm.affine(right, number_vector(-1, 1), asm.numbers(left, right))
     return combined(asm, left, right, -1)

@@ -63,7 +63,7 @@ def imaged(value: Computed, what: str) -> tuple[Computed, int]:
         return value, 1
     if value.shape[0] == 1:
         return without_axis(value, 0), 1
-    return moved(value, lambda a: np.swapaxes(a, 0, 1)), value.shape[0]  # type: ignore
+    return moved(value, lambda a: np.swapaxes(a, 0, 1)), value.shape[0]
 
 
 def unimaged(value: Computed, rows: int, like: Computed) -> Computed:
@@ -72,7 +72,7 @@ def unimaged(value: Computed, rows: int, like: Computed) -> Computed:
         return value
     if rows == 1:
         return with_axis(value, 0)
-    return moved(value, lambda a: np.swapaxes(a, 0, 1))  # type: ignore[return-value]
+    return moved(value, lambda a: np.swapaxes(a, 0, 1))
 
 
 def convolve(
@@ -188,7 +188,7 @@ def pooled(value: Computed, what: str) -> tuple[Computed, Shape]:
         raise FormatError(f"{what} of a value with {value.rank} axes")
     lead = value.shape[: 1 if value.batched else 2]
     flat = moved(value, lambda a: a.reshape(math.prod(lead), *a.shape[len(lead):]))
-    return flat, lead  # type: ignore[return-value]
+    return flat, lead
 
 
 def pool_operator(window: Window, ceil: bool, space: Shape, what: str) -> MaxPool:
