@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chart as float64 arrays for the compiled kernels.
+
+Every weight is the nearest double; the kernels carry a bound of what that and their own rounding
+can change, so a decision that the bound leaves open goes to exact arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from isoform.network.charts import Chart
+from isoform.network.unit_layers import UnitLayer
+from isoform.numerics.exact import Exact
+
+UNIT = 2.0**-53
+
+
+class Tables(NamedTuple):
+    """What the kernels read.
+
+    k inputs, N units, L layers. starts (L + 1,): first unit of each layer. enters (N,): the layer
+    of which a unit is the first, -1 for the others. step (N,).
+    base (k + 2, N): constant, coefficients of the inputs, sum of their absolute values.
+    Earlier units enter layer l through the sources heads[l]..heads[l + 1]: unit source[s] has the
+    entries tails[s]..tails[s + 1], place `entry_row` (within the layer) and `entry_weight`; dense
+    sources have one entry for every unit of the layer, in order.
+    follows, factor (N,): an earlier unit whose row is a multiple of this one's, and the sign of the
+    multiple; -1 where there is none.
+    rows (m0, k), bounds (m0,), slack (m0,): the chart's half-spaces with unit normals, and a bound
+    of their rounding.
+    """
+
+    starts: np.ndarray
+    enters: np.ndarray
+    step: np.ndarray
+    base: np.ndarray
+    heads: np.ndarray
+    source: np.ndarray
+    tails: np.ndarray
+    dense: np.ndarray
+    entry_row: np.ndarray
+    entry_weight: np.ndarray
+    follows: np.ndarray
+    factor: np.ndarray
+    rows: np.ndarray
+    bounds: np.ndarray
+    slack: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """A chart and its arrays; can be pickled."""
+
+    chart: Chart
+    tables: Tables
+
+    @property
+    def dimension(self) -> int:
+        return self.chart.dimension
+
+    @property
+    def units(self) -> int:
+        return self.chart.layers.units
+
+
+def compiled(chart: Chart) -> Compiled:
+    """The arrays of a chart. Raises OverflowError where a weight is no finite double."""
+    layers = chart.layers
+    k, count = chart.dimension, layers.units
+    base = np.zeros((k + 2, count))
+    step = np.zeros(count, dtype=np.bool_)
+    heads, sources, tails, dense = [0], [], [0], []
+    rows_of, weights = [], []
+    for start, layer in zip(layers.starts, layers.layers, strict=False):
+        part = slice(start, start + layer.size)
+        step[part] = layer.step
+        row, column, value = float_entries(layer)
+        own = column <= k
+        np.add.at(base, (column[own], start + row[own]), value[own])
+        np.add.at(base, (k + 1, start + row[own]), np.abs(value[own]))
+        row, column, value = row[~own], column[~own] - 1 - k, value[~own]
+        order = np.lexsort((row, column))
+        row, column, value = row[order], column[order], value[order]
+        units, first = np.unique(column, return_index=True)
+        counts = np.diff([*first, len(column)])
+        sources.append(units)
+        dense.append(counts == layer.size)
+        tails.extend((tails[-1] + np.cumsum(counts)).tolist())
+        heads.append(heads[-1] + len(units))
+        rows_of.append(row)
+        weights.append(value)
+    follows, factor = parallel_units(layers.layers)
+    enters = np.full(count, -1, dtype=np.int64)
+    for number, (start, layer) in enumerate(zip(layers.starts, layers.layers, strict=False)):
+        if layer.size:
+            enters[start] = number
+    rows, bounds, slack = float_rows(*chart.rows)
+    tables = Tables(
+        starts=np.array(layers.starts, dtype=np.int64), enters=enters, step=step,
+        base=base,
+        heads=np.array(heads, dtype=np.int64), source=joined(sources, np.int64),
+        tails=np.array(tails, dtype=np.int64), dense=joined(dense, np.bool_),
+        entry_row=joined(rows_of, np.int64), entry_weight=joined(weights, np.float64),
+        follows=follows, factor=factor, rows=rows, bounds=bounds, slack=slack,
+    )
+    if not np.all(np.isfinite(base)) or not np.all(np.isfinite(tables.entry_weight)):
+        raise OverflowError("a weight is beyond the largest double")
+    return Compiled(chart, tables)
+
+
+def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
+
+
+def float_entries(layer: UnitLayer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and nearest double of the stored entries."""
+    rows = layer.rows
+    values = Exact(rows.data, rows.denominator).to_float()
+    return rows.row_numbers(), rows.columns.astype(np.int64), values
+
+
+def parallel_units(layers: tuple[UnitLayer, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """For every unit an earlier one whose exact row is a multiple, and the multiple's sign."""
+    import math
+
+    seen: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[int, int]] = {}
+    follows: list[int] = []
+    factor: list[int] = []
+    for layer in layers:
+        rows = layer.rows
+        data, columns, starts = rows.data.tolist(), rows.columns.tolist(), rows.starts.tolist()
+        for i in range(layer.size):
+            part = data[starts[i] : starts[i + 1]]
+            divisor = math.gcd(*part)
+            if divisor == 0:
+                follows.append(-1)
+                factor.append(0)
+                continue
+            sign = 1 if part[0] > 0 else -1
+            weights = tuple(value * sign // divisor for value in part)
+            key = (tuple(columns[starts[i] : starts[i + 1]]), weights)
+            unit, other = seen.setdefault(key, (len(follows), sign))
+            own = unit == len(follows)
+            follows.append(-1 if own else unit)
+            factor.append(0 if own else sign * other)
+    return np.array(follows, dtype=np.int64), np.array(factor, dtype=np.int64)
+
+
+def float_rows(normals: Exact, bounds: Exact) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half-spaces with unit normals, and how far rounding can move them inside [-1, 1]^k."""
+    A, b = normals.to_float(), bounds.to_float()
+    length = np.sqrt((A * A).sum(axis=1))
+    length[length == 0] = 1.0
+    A, b = A / length[:, None], b / length
+    slack = (A.shape[1] + 6) * UNIT * (np.abs(A).sum(axis=1) + np.abs(b)) * 2
+    slack[: 2 * A.shape[1]] = 0.0  # the faces of the box are exact
+    return np.ascontiguousarray(A), b, slack
