@@ -28,7 +28,10 @@ MOST_ENTRIES = 1 << 26  # of one tensor
 MOST_WIDTH = 1 << 16  # bytes of one integer
 POSITIVE = re.compile(r"[1-9][0-9]{0,4000}|0x[1-9a-f][0-9a-f]{0,131071}")
 RATIONAL = re.compile(r"-?[0-9]{1,4000}(/[1-9][0-9]{0,3999})?")
-DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "uint16": "<u2"}
+DTYPES = {
+    "float32": "<f4", "float64": "<f8", "int64": "<i8", "int32": "<i4", "uint16": "<u2",
+    "uint8": "|u1",
+}
 
 
 def malformed(why: str) -> CertificateRejected:

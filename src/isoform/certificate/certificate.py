@@ -20,18 +20,19 @@ from isoform.certificate.arrays import (
     decode_array,
     listed,
     malformed,
-    rational,
     text,
 )
 from isoform.certificate.encoding import (
     decode_domain,
     decode_network,
+    decode_relation,
     encode_domain,
     encode_network,
+    encode_relation,
 )
 from isoform.certificate.evidence import Evidence, decode_items, encode_evidence
 from isoform.errors import CertificateRejected, FormatError
-from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
+from isoform.network.claim import Arithmetic, Claim
 from isoform.network.domain import Everywhere, bound_to
 from isoform.network.network import Network
 from isoform.network.whole_file import write_whole
@@ -232,27 +233,3 @@ def file_hash(record: dict[str, Any]) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) != 64):
         raise malformed("a file hash that is none")
     return value
-
-
-def encode_relation(relation: Relation) -> dict[str, Any]:
-    match relation:
-        case Equal():
-            return {"relation": "equal"}
-        case Within(eps, norm):
-            return {"relation": "within", "eps": str(eps), "norm": norm}
-        case SameDecision(margin):
-            return {"relation": "same-decision", "margin": str(margin)}
-
-
-def decode_relation(record: dict[str, Any]) -> Relation:
-    match text(record, "relation"):
-        case "equal":
-            return Equal()
-        case "within":
-            if record.get("norm") != "max":
-                raise malformed("a norm other than max")
-            return Within(rational(record.get("eps")))
-        case "same-decision":
-            return SameDecision(rational(record.get("margin")))
-        case name:
-            raise malformed(f"unknown relation {name!r}")

@@ -20,28 +20,24 @@ from isoform.certificate.basis import GRID, Basis, Range, backward_range, interv
 from isoform.certificate.certificate import Certificate
 from isoform.certificate.codes import Asked, Codes, Value
 from isoform.certificate.evidence import Counterexample, Enumerate, Evidence, Rounding, Sweep
+from isoform.certificate.region_count import count_regions
+from isoform.certificate.region_evidence import Regions
 from isoform.certificate.rounding import check_rounding
 from isoform.certificate.sweep import run
 from isoform.certificate.wellformed import check_network, work
-from isoform.errors import CertificateRejected, DomainError, Refused
+from isoform.errors import CertificateRejected, DomainError, Refused, UnsupportedModel
 from isoform.network.claim import (
     Arithmetic,
     Claim,
+    Comparison,
     Equal,
+    RegionCount,
     Relation,
     SameDecision,
     Within,
     brief,
 )
-from isoform.network.domain import (
-    Binary,
-    Domain,
-    FiniteSet,
-    Union,
-    bound_to,
-    contains,
-    hull,
-)
+from isoform.network.domain import Binary, Domain, FiniteSet, Union, bound_to, contains, hull
 from isoform.network.evaluate import evaluate_exact
 from isoform.network.model import Loaded
 from isoform.network.network import Network
@@ -94,7 +90,7 @@ def check(
         holds, upper = concluded(certificate)
     except DomainError as error:
         raise CertificateRejected("domain", str(error)) from None
-    except Refused as error:
+    except (Refused, UnsupportedModel) as error:
         raise CertificateRejected("evidence", str(error)) from None
     except FAILURES as error:
         raise CertificateRejected("evidence", f"{type(error).__name__}: {error}") from None
@@ -107,6 +103,8 @@ def check(
 
 def statement(certificate: Certificate, holds: bool) -> str:
     """What was checked, in words."""
+    if isinstance(certificate.claim.relation, RegionCount):
+        return f"the network has {certificate.claim}"
     about = "source and target"
     if certificate.rounds is not None:
         about = "source and the exact network whose constants the target file rounds"
@@ -159,6 +157,10 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
 
 def check_relation(relation: Relation) -> None:
     """Numbers that compare (nothing is larger than a NaN) and the norm that is computed here."""
+    if isinstance(relation, RegionCount):
+        if type(relation.count) is not int or relation.count < 0:
+            raise CertificateRejected("claim", "a number of regions that is none")
+        return
     if isinstance(relation, Equal):
         return
     number = relation.eps if isinstance(relation, Within) else relation.margin
@@ -178,6 +180,11 @@ def checked(
     relation = certificate.claim.relation
     direct = certificate.rounds is None
     second = certificate.target if certificate.rounds is None else certificate.rounds
+    if isinstance(relation, RegionCount):
+        if not isinstance(item.data, Regions):
+            raise CertificateRejected("claim", "only a list of the regions proves their number")
+        count_regions(item.data, certificate.source, second, domain, relation)
+        return True, None, direct
     match item.data:
         case Sweep():
             upper = swept(item.data, certificate.source, second, domain, relation)
@@ -193,13 +200,15 @@ def checked(
                 raise CertificateRejected("rounding", "without a proof for the exact network")
             check_rounding(certificate.rounds, certificate.target)
             return True, None, True
+        case Regions():
+            raise CertificateRejected("claim", "a list of regions proves only their number")
 
 
 # --- sweep ----------------------------------------------------------------------------------------
 
 
 def swept(
-    data: Sweep, source: Network, target: Network, domain: Domain, relation: Relation
+    data: Sweep, source: Network, target: Network, domain: Domain, relation: Comparison
 ) -> Fraction:
     """Run both networks over one basis with the recorded codes, then bound the difference."""
     basis = Basis.on(hull(domain), source.dimension)
@@ -219,7 +228,7 @@ def swept(
 
 
 def conclude(
-    first: Value, second: Value, basis: Basis, relation: Relation, backward: bool
+    first: Value, second: Value, basis: Basis, relation: Comparison, backward: bool
 ) -> Fraction:
     """The relation follows from final rows and radii, or CertificateRejected with the numbers.
     Returns an upper value of the largest difference (for a decision: of the margin)."""
@@ -281,7 +290,7 @@ def decision_margin(
 
 
 def refuted(
-    point: Exact, source: Network, target: Network, domain: Domain, relation: Relation
+    point: Exact, source: Network, target: Network, domain: Domain, relation: Comparison
 ) -> None:
     """The point lies in the domain and violates the relation strictly."""
     if point.shape != (source.dimension,):
@@ -294,7 +303,7 @@ def refuted(
         raise CertificateRejected("witness", "the claim holds at this point")
 
 
-def violated(first: Enclosure, second: Enclosure, relation: Relation) -> bool:
+def violated(first: Enclosure, second: Enclosure, relation: Comparison) -> bool:
     """Whether outputs (m,) contradict the relation, whatever the true values in the enclosures."""
     match relation:
         case Equal() | Within():
@@ -319,7 +328,9 @@ def beaten(value: Enclosure, c: int) -> bool:
     return bool(np.any((value.low - value.high[c]).sign() > 0))
 
 
-def enumerated(source: Network, target: Network, domain: Domain, relation: Relation) -> Fraction:
+def enumerated(
+    source: Network, target: Network, domain: Domain, relation: Comparison
+) -> Fraction:
     """Every point of a finite domain, evaluated."""
     widest = max(source.size_of(v) for v in range(len(source.nodes) + 1))
     touched = work(source) + work(target)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks and domains as JSON, decoded strictly: a network that is decoded is well-formed."""
+"""Networks, domains and relations as JSON, decoded strictly: a decoded network is well-formed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from isoform.certificate.arrays import (
     fetch_index,
     listed,
     malformed,
+    rational,
     text,
     whole,
 )
 from isoform.certificate.wellformed import check_network
 from isoform.errors import DomainError
+from isoform.network.claim import Equal, RegionCount, Relation, SameDecision, Within
 from isoform.network.domain import (
     Binary,
     Box,
@@ -225,3 +227,36 @@ def decode_domain(record: Any, arrays: list[Constant]) -> Domain:
                 raise malformed(f"unknown domain {name!r}")
     except DomainError as error:
         raise malformed(f"a bad domain: {error}") from None
+
+
+# --- relations ------------------------------------------------------------------------------------
+
+
+def encode_relation(relation: Relation) -> dict[str, Any]:
+    match relation:
+        case Equal():
+            return {"relation": "equal"}
+        case Within(eps, norm):
+            return {"relation": "within", "eps": str(eps), "norm": norm}
+        case SameDecision(margin):
+            return {"relation": "same-decision", "margin": str(margin)}
+        case RegionCount(count, kind, complete):
+            return {"relation": "regions", "count": count, "kind": kind, "complete": complete}
+
+
+def decode_relation(record: dict[str, Any]) -> Relation:
+    match text(record, "relation"):
+        case "equal":
+            return Equal()
+        case "within":
+            if record.get("norm") != "max":
+                raise malformed("a norm other than max")
+            return Within(rational(record.get("eps")))
+        case "same-decision":
+            return SameDecision(rational(record.get("margin")))
+        case "regions":
+            if not isinstance(record.get("complete"), bool):
+                raise malformed("a count that does not say whether it is complete")
+            return RegionCount(whole(record["count"]), text(record, "kind"), record["complete"])
+        case name:
+            raise malformed(f"unknown relation {name!r}")

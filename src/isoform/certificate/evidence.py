@@ -19,6 +19,7 @@ from isoform.certificate.arrays import (
     whole,
 )
 from isoform.certificate.codes import Code, Codes
+from isoform.certificate.region_evidence import Regions, decode_regions, encode_regions
 from isoform.network.linear_map import Constant
 from isoform.numerics.exact import Exact
 
@@ -51,7 +52,7 @@ class Rounding:
     and `rounds` satisfy the claim."""
 
 
-Data = Sweep | Counterexample | Enumerate | Rounding
+Data = Sweep | Counterexample | Enumerate | Rounding | Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def encode_evidence(item: Evidence, arrays: Arrays) -> dict[str, Any]:
             return record | {"kind": "enumerate", "data": {}}
         case Rounding():
             return record | {"kind": "rounding", "data": {}}
+        case Regions():
+            return record | {"kind": "regions", "data": encode_regions(item.data, arrays)}
 
 
 def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
@@ -123,6 +126,8 @@ def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
             found = Enumerate()
         case "rounding":
             found = Rounding()
+        case "regions":
+            found = decode_regions(data, arrays)
         case name:
             raise malformed(f"unknown kind of evidence {name!r:.40}")
     return Evidence(text(record, "id"), found, tuple(map(str, listed(record, "uses"))))

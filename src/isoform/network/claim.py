@@ -10,7 +10,7 @@ from math import isfinite
 
 from isoform.network.domain import Domain, Everywhere
 from isoform.numerics.exact import approximately
-from isoform.text import decimal
+from isoform.text import decimal, plural
 
 
 def brief(value: Fraction) -> str:
@@ -57,12 +57,28 @@ class SameDecision:
         return "same decision" + (f" at margin {brief(self.margin)}" if self.margin else "")
 
 
-Relation = Equal | Within | SameDecision
+@dataclass(frozen=True, slots=True)
+class RegionCount:
+    """One network (source and target are the same) has `count` linear regions of this kind with an
+    interior on the domain: exactly so many, or, unless `complete`, at least so many."""
+
+    count: int
+    kind: str = "activation"
+    complete: bool = True
+
+    def __str__(self) -> str:
+        number = plural(self.count, f"{self.kind} region")
+        return f"exactly {number}" if self.complete else f"at least {number}"
+
+
+Comparison = Equal | Within | SameDecision
+Relation = Comparison | RegionCount
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`relation` between a source and a target network, on `domain`, in `arithmetic`."""
+    """`relation` between a source and a target network (or of one), on `domain`, in
+    `arithmetic`."""
 
     relation: Relation
     domain: Domain = Everywhere()

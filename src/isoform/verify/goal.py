@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from isoform.errors import Refused
-from isoform.network.claim import Relation, SameDecision, Within
+from isoform.network.claim import RegionCount, Relation, SameDecision, Within
 from isoform.network.network import Network
 from isoform.network.operators import Opaque, Scan
 from isoform.numerics.enclosure import Enclosure
@@ -31,6 +31,8 @@ def check_relation(relation: Relation) -> None:
         case SameDecision(margin):
             if not isinstance(margin, int | Fraction) or margin < 0:
                 raise Refused(f"a margin of {margin} is no rational of 0 or more; give one")
+        case RegionCount():
+            raise Refused("regions are counted by a search, not proved of two networks")
 
 
 def has_exact_values(network: Network) -> bool:
