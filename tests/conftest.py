@@ -10,7 +10,8 @@ import pytest
 import command_line
 
 run = command_line.run  # a fixture
-DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "models"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+DEFAULT = SHARED / "models"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,4 +32,13 @@ def models(request: pytest.FixtureRequest) -> Path:
     folder = Path(request.config.getoption("--models") or DEFAULT)
     if not folder.is_dir():
         pytest.skip(f"no real networks in {folder}; give --models=DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bench() -> Path:
+    """The folder of benchmark networks; tests that need it are skipped where it is absent."""
+    folder = SHARED / "bench"
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark networks in {folder}")
     return folder
