@@ -8,6 +8,7 @@ can change, so a decision that the bound leaves open goes to exact arithmetic.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from isoform.network.charts import Chart
 from isoform.network.unit_layers import UnitLayer
 from isoform.numerics.exact import Exact
+from isoform.regions.exact_forms import ExactForms, exact_forms
 
 UNIT = 2.0**-53
 
@@ -22,8 +24,7 @@ UNIT = 2.0**-53
 class Tables(NamedTuple):
     """What the kernels read.
 
-    k inputs, N units, L layers. starts (L + 1,): first unit of each layer. enters (N,): the layer
-    of which a unit is the first, -1 for the others. step (N,).
+    k inputs, N units, L layers. starts (L + 1,): first unit of each layer. layer, step (N,).
     base (k + 2, N): constant, coefficients of the inputs, sum of their absolute values.
     Earlier units enter layer l through the sources heads[l]..heads[l + 1]: unit source[s] has the
     entries tails[s]..tails[s + 1], place `entry_row` (within the layer) and `entry_weight`; dense
@@ -35,7 +36,7 @@ class Tables(NamedTuple):
     """
 
     starts: np.ndarray
-    enters: np.ndarray
+    layer: np.ndarray
     step: np.ndarray
     base: np.ndarray
     heads: np.ndarray
@@ -51,12 +52,19 @@ class Tables(NamedTuple):
     slack: np.ndarray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Compiled:
-    """A chart and its arrays; can be pickled."""
+    """A chart and its arrays; can be pickled. exact: what answers where floats do not decide."""
 
     chart: Chart
     tables: Tables
+
+    @cached_property
+    def exact(self) -> ExactForms:
+        return exact_forms(self.chart)
+
+    def __reduce__(self) -> tuple[type[Compiled], tuple[Chart, Tables]]:
+        return Compiled, (self.chart, self.tables)
 
     @property
     def dimension(self) -> int:
@@ -80,8 +88,8 @@ def compiled(chart: Chart) -> Compiled:
         step[part] = layer.step
         row, column, value = float_entries(layer)
         own = column <= k
-        np.add.at(base, (column[own], start + row[own]), value[own])
-        np.add.at(base, (k + 1, start + row[own]), np.abs(value[own]))
+        base[column[own], start + row[own]] = value[own]
+        base[k + 1, part] = np.bincount(row[own], np.abs(value[own]), layer.size)
         row, column, value = row[~own], column[~own] - 1 - k, value[~own]
         order = np.lexsort((row, column))
         row, column, value = row[order], column[order], value[order]
@@ -94,13 +102,10 @@ def compiled(chart: Chart) -> Compiled:
         rows_of.append(row)
         weights.append(value)
     follows, factor = parallel_units(layers.layers)
-    enters = np.full(count, -1, dtype=np.int64)
-    for number, (start, layer) in enumerate(zip(layers.starts, layers.layers, strict=False)):
-        if layer.size:
-            enters[start] = number
+    layer_of = np.repeat(np.arange(len(layers.layers)), np.diff(layers.starts))
     rows, bounds, slack = float_rows(*chart.rows)
     tables = Tables(
-        starts=np.array(layers.starts, dtype=np.int64), enters=enters, step=step,
+        starts=np.array(layers.starts, dtype=np.int64), layer=layer_of, step=step,
         base=base,
         heads=np.array(heads, dtype=np.int64), source=joined(sources, np.int64),
         tails=np.array(tails, dtype=np.int64), dense=joined(dense, np.bool_),

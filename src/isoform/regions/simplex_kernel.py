@@ -5,9 +5,10 @@ A cell is {x : A x <= b} with unit normals inside [-1, 1]^k; a vertex is a basis
 inverse. Nothing here is trusted: what an optimum claims is proved by `proved_below`, with all
 rounding counted, or left to exact arithmetic.
 
-Arrays: A (k, most) holds the half-spaces by columns, b, gap, rate (most,); of these the first
-`rows` count. x (k,), basis (k,) places in A, inverse (k, k); objective, multiplier (k,). They are
-handed over one by one: a tuple of them costs more per call than the arithmetic.
+Arrays: walls (k + 4, most) holds the half-spaces by columns, of which the first `rows` count:
+normal, bound, drift, and two rows of work space, gap (bound - normal . x) and rate. vertices[w] is
+the inverse of the basis with the point below it, bases[w] its places in walls; work is (objective,
+multipliers, scratch).
 """
 
 from __future__ import annotations
@@ -21,105 +22,116 @@ from isoform.regions.splitting_state import PIVOT
 Array = np.ndarray
 
 
-@njit(cache=True)
-def gaps(A: Array, b: Array, gap: Array, x: Array, rows: int) -> None:
-    """gap = b - A x, never below 0."""
+@njit(cache=True, forceinline=True)
+def gaps(walls: Array, V: Array, rows: int) -> None:
+    """gap = bound - normal . x at the point of V, never below 0."""
+    k = V.shape[1]
     for r in range(rows):
-        gap[r] = b[r]
-    for c in range(len(x)):
-        v = x[c]
+        walls[k + 2, r] = walls[k, r]
+    for c in range(k):
+        v = V[k, c]
         for r in range(rows):
-            gap[r] -= A[c, r] * v
+            walls[k + 2, r] -= walls[c, r] * v
     for r in range(rows):
-        gap[r] = max(gap[r], 0.0)
+        walls[k + 2, r] = max(walls[k + 2, r], 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def ratio_test(
-    A: Array, gap: Array, rate: Array, basis: Array, inverse: Array, leaving: int, rows: int,
-    bland: bool,
+    walls: Array, V: Array, basis: Array, leaving: int, rows: int, bland: bool
 ) -> tuple[int, float]:
     """(entering row, step) along the edge that leaves row `leaving` of the basis; -1: unbounded.
-    `rate` holds the rates afterwards."""
-    k = len(basis)
+    The rates are left in walls."""
+    k = V.shape[1]
+    gap, rate = k + 2, k + 3
     for r in range(rows):
-        rate[r] = 0.0
+        walls[rate, r] = 0.0
     for c in range(k):
-        d = -inverse[c, leaving]
+        d = -V[c, leaving]
         for r in range(rows):
-            rate[r] += A[c, r] * d
+            walls[rate, r] += walls[c, r] * d
     for i in range(k):
-        rate[basis[i]] = 0.0
+        walls[rate, basis[i]] = 0.0
     entering, step = -1, np.inf
     for r in range(rows):
-        if rate[r] > PIVOT and gap[r] < step * rate[r]:
-            entering, step = r, gap[r] / rate[r]
+        if walls[rate, r] > PIVOT and walls[gap, r] < step * walls[rate, r]:
+            entering, step = r, walls[gap, r] / walls[rate, r]
     if not bland and entering >= 0:  # among ties the steepest row: stable pivots
-        best, limit = rate[entering], step + 1e-13
+        best, limit = walls[rate, entering], step + 1e-13
         for r in range(rows):
-            if rate[r] > best and gap[r] <= limit * rate[r]:
-                entering, best = r, rate[r]
+            if walls[rate, r] > best and walls[gap, r] <= limit * walls[rate, r]:
+                entering, best = r, walls[rate, r]
     return entering, step
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def exchange(
-    A: Array, gap: Array, rate: Array, x: Array, basis: Array, inverse: Array, leaving: int,
-    entering: int, step: float, rows: int,
+    walls: Array, V: Array, basis: Array, leaving: int, entering: int, step: float, rows: int
 ) -> None:
     """Move along the edge and bring the entering row into the basis (product form)."""
-    k = len(x)
+    k = V.shape[1]
+    gap, rate = k + 2, k + 3
     for c in range(k):
-        x[c] -= step * inverse[c, leaving]
+        V[k, c] -= step * V[c, leaving]
     for r in range(rows):
-        gap[r] = max(gap[r] - step * rate[r], 0.0)
-    gap[basis[leaving]] = step
-    gap[entering] = 0.0
+        walls[gap, r] = max(walls[gap, r] - step * walls[rate, r], 0.0)
+    walls[gap, basis[leaving]] = step
+    walls[gap, entering] = 0.0
     pivot = 0.0
     for c in range(k):
-        pivot += A[c, entering] * inverse[c, leaving]
+        pivot += walls[c, entering] * V[c, leaving]
     for c in range(k):
-        inverse[c, leaving] /= pivot
+        V[c, leaving] /= pivot
     for i in range(k):
         if i != leaving:
             v = 0.0
             for c in range(k):
-                v += A[c, entering] * inverse[c, i]
+                v += walls[c, entering] * V[c, i]
             for c in range(k):
-                inverse[c, i] -= v * inverse[c, leaving]
+                V[c, i] -= v * V[c, leaving]
     basis[leaving] = entering
 
 
 @njit(cache=True)
-def refactor(A: Array, b: Array, x: Array, basis: Array, inverse: Array) -> bool:
-    """Recompute inverse and point from the basis; False if it is singular."""
-    k = len(x)
-    square = np.empty((k, k))
+def refactor(walls: Array, V: Array, basis: Array) -> bool:
+    """Recompute inverse and point from the basis (Gauss-Jordan with pivoting); False if it is
+    singular."""
+    k = V.shape[1]
+    M = np.zeros((k, 2 * k))
     for i in range(k):
+        M[i, k + i] = 1.0
         for c in range(k):
-            square[i, c] = A[c, basis[i]]
-    if abs(np.linalg.det(square)) < 1e-14:
-        return False
-    inverse[:] = np.linalg.inv(square)
+            M[i, c] = walls[c, basis[i]]
     for c in range(k):
-        x[c] = 0.0
+        best = c + np.argmax(np.abs(M[c:, c]))
+        pivot = M[best, c]
+        if abs(pivot) < 1e-12:
+            return False
+        for j in range(2 * k):
+            M[best, j], M[c, j] = M[c, j], M[best, j] / pivot
         for i in range(k):
-            x[c] += inverse[c, i] * b[basis[i]]
+            factor = M[i, c]
+            if i != c and factor != 0.0:
+                for j in range(2 * k):
+                    M[i, j] -= factor * M[c, j]
+    for c in range(k):
+        V[k, c] = 0.0
+        for i in range(k):
+            V[c, i] = M[c, k + i]
+            V[k, c] += M[c, k + i] * walls[k, basis[i]]
     return True
 
 
-@njit(cache=True)
-def priced(
-    objective: Array, multiplier: Array, basis: Array, inverse: Array, bland: bool
-) -> int:
+@njit(cache=True, forceinline=True)
+def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     """The multipliers of the objective; the basis place to leave, -1 at an optimum."""
-    k = len(basis)
+    k = V.shape[1]
     leaving, worst = -1, -1e-10
     for i in range(k):
         y = 0.0
         for c in range(k):
-            y += objective[c] * inverse[c, i]
-        multiplier[i] = y
+            y += work[0, c] * V[c, i]
+        work[1, i] = y
         if bland:
             if y < -1e-10 and (leaving < 0 or basis[i] < basis[leaving]):
                 leaving = i
@@ -130,29 +142,30 @@ def priced(
 
 @njit(cache=True)
 def climb(
-    A: Array, b: Array, gap: Array, rate: Array, objective: Array, multiplier: Array, x: Array,
-    basis: Array, inverse: Array, constant: float, stop: float, rows: int,
+    walls: Array, work: Array, vertices: Array, bases: Array, which: int, constant: float,
+    stop: float, rows: int,
 ) -> int:
-    """Maximise constant + objective . x from a vertex: 1 once it exceeds `stop`, 0 at an optimum
-    (with its multipliers), -1 when the search fails."""
-    k = len(x)
-    gaps(A, b, gap, x, rows)
+    """Maximise constant + objective . x from vertex `which`: 1 once it exceeds `stop`, 0 at an
+    optimum (with its multipliers), -1 when the search fails."""
+    V, basis = vertices[which], bases[which]
+    k = V.shape[1]
+    gaps(walls, V, rows)
     for pivots in range(400 + 20 * k):
         bland = pivots > 50
-        leaving = priced(objective, multiplier, basis, inverse, bland)
+        leaving = priced(work, V, basis, bland)
         if leaving < 0:
             return 0
-        entering, step = ratio_test(A, gap, rate, basis, inverse, leaving, rows, bland)
+        entering, step = ratio_test(walls, V, basis, leaving, rows, bland)
         if entering < 0:
             return -1
-        exchange(A, gap, rate, x, basis, inverse, leaving, entering, step, rows)
+        exchange(walls, V, basis, leaving, entering, step, rows)
         if pivots % 50 == 49:
-            if not refactor(A, b, x, basis, inverse):
+            if not refactor(walls, V, basis):
                 return -1
-            gaps(A, b, gap, x, rows)
+            gaps(walls, V, rows)
         value = constant
         for c in range(k):
-            value += objective[c] * x[c]
+            value += work[0, c] * V[k, c]
         if value > stop:
             return 1
     return -1
@@ -160,24 +173,23 @@ def climb(
 
 @njit(cache=True)
 def proved_below(
-    A: Array, b: Array, drift: Array, objective: Array, multiplier: Array, basis: Array,
-    low: Array, high: Array, constant: float, error: float,
+    walls: Array, work: Array, basis: Array, box: Array, constant: float, error: float
 ) -> float:
     """A certain upper bound of constant + objective . x on the cell, from the multipliers (negative
-    ones become 0): what they leave of the objective is bounded over the box low..high."""
-    k = len(basis)
+    ones become 0): what they leave of the objective is bounded over the box (low, high)."""
+    k = box.shape[1]
     total, size = constant, abs(constant)
     for i in range(k):
-        y = max(multiplier[i], 0.0)
-        multiplier[i] = y
-        total += y * b[basis[i]]
-        size += y * abs(b[basis[i]])
-        error += y * drift[basis[i]]
+        y = max(work[1, i], 0.0)
+        work[1, i] = y
+        total += y * walls[k, basis[i]]
+        size += y * abs(walls[k, basis[i]])
+        error += y * walls[k + 1, basis[i]]
     for c in range(k):
-        rest, around = objective[c], abs(objective[c])
+        rest, around = work[0, c], abs(work[0, c])
         for i in range(k):
-            term = multiplier[i] * A[c, basis[i]]
+            term = work[1, i] * walls[c, basis[i]]
             rest -= term
             around += abs(term)
-        error += (abs(rest) + (k + 3) * UNIT * around) * max(abs(low[c]), abs(high[c]))
+        error += (abs(rest) + (k + 3) * UNIT * around) * max(abs(box[0, c]), abs(box[1, c]))
     return total + (error + (k + 4) * UNIT * size) * (1 + 1e-9)

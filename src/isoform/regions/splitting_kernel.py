@@ -19,7 +19,6 @@ from isoform.regions.cell_kernel import (
     climbed,
     copy_vertex,
     emit_basis,
-    keep_vertex,
     middle,
     refresh_box,
     spread_middle,
@@ -37,126 +36,116 @@ from isoform.regions.splitting_state import (
     MINUS_BASIS,
     MINUS_BOX,
     MINUS_FOLLOW,
+    NODE,
     PLUS_BASIS,
     PLUS_BOX,
     PLUS_FOLLOW,
     REGIONS,
     ROWS,
+    SIBLINGS,
     SIDE,
     SPLIT_MINUS_FIRST,
     SPLIT_PLUS_FIRST,
     STACK,
     TOL,
+    TRIAL,
     UNDECIDED,
-    U,
     Output,
     State,
+    U,
+    box_signs,
     layer_forms,
 )
 
 
-@njit(cache=True)
-def by_box(G: Array, low: Array, high: Array, unit: int) -> int:
-    """1 or -1 where the box around the cell proves the unit's sign (-1 also for z = 0), else 0."""
-    k = len(low)
-    size = G[k + 1, unit]
-    if size == 0.0:
-        return -1
-    least = most = G[0, unit]
-    for c in range(k):
-        g = G[1 + c, unit]
-        if g > 0:
-            least += g * low[c]
-            most += g * high[c]
-        else:
-            least += g * high[c]
-            most += g * low[c]
-    slack = 2 * G[k + 2, unit] + 1e-12 * size
-    if least > slack:
-        return 1
-    return -1 if most < -slack else 0
-
-
-@njit(cache=True)
-def aim(G: Array, norm: Array, objective: Array, unit: int, side: int) -> float:
+@njit(cache=True, forceinline=True)
+def aim(G: Array, work: Array, unit: int, side: int) -> float:
     """The objective side * z / |gradient|; returns its constant."""
-    for c in range(len(objective)):
-        objective[c] = side * G[1 + c, unit] / norm[unit]
-    return side * G[0, unit] / norm[unit]
+    k = work.shape[1]
+    scale = side / G[k + 3, unit]
+    for c in range(k):
+        work[0, c] = G[1 + c, unit] * scale
+    return G[0, unit] * scale
+
+
+@njit(cache=True, forceinline=True)
+def height(S: State, constant: float) -> float:
+    """constant + objective . x at the node's vertex."""
+    k = S.work.shape[1]
+    value = constant
+    for c in range(k):
+        value += S.work[0, c] * S.vertices[NODE, k, c]
+    return value
+
+
+@njit(cache=True, forceinline=True)
+def side_of_vertex(S: State, unit: int) -> int:
+    """The side of the wall on which the node's vertex lies, by more than TOL; where it lies on the
+    wall the vertex is replaced by one that does not. 0: none was found."""
+    value = height(S, aim(S.forms, S.work, unit, 1))
+    if value > TOL:
+        return 1
+    if value < -TOL:
+        return -1
+    for way in (1, -1):
+        if climbed(S, aim(S.forms, S.work, unit, way), TOL) == 1:
+            copy_vertex(S.vertices, S.bases, TRIAL, NODE)
+            return way
+    return 0
 
 
 @njit(cache=True)
 def by_program(S: State, unit: int) -> int:
-    """0: the unit splits the cell, SIDE is that of S.x and try_* is a vertex on the other side.
-    1 or -1: proved sign, try_basis proves it. 2: undecided; SIDE is the side on which S.x certainly
-    lies (0: neither), hint the basis for the other side where HINTED."""
-    G, norm, objective, at, x = S.forms, S.norm, S.objective, S.at, S.x
+    """0: the unit splits the cell, SIDE is the node's vertex's and the trial vertex lies on the
+    other one. 1 or -1: proved sign, the trial basis proves it. 2: undecided; SIDE is the side on
+    which the node's vertex certainly lies (0: neither), HINTED whether the trial basis is optimal
+    for the other side."""
+    G, at = S.forms, S.at
+    k = S.work.shape[1]
+    length, error = G[k + 3, unit], G[k + 2, unit]
     at[SIDE], at[HINTED] = 0, 0
-    if not norm[unit] > 0 or G[-1, unit] > 0.05 * TOL * norm[unit]:
+    if not length > 0 or error > 0.05 * TOL * length:
         return 2
-    constant = aim(G, norm, objective, unit, 1)
-    value = constant
-    for c in range(len(x)):
-        value += objective[c] * x[c]
-    side = 0
-    if value > TOL:
-        side = 1
-    elif value < -TOL:
-        side = -1
-    else:
-        for way in (1, -1):  # the wall passes by the vertex: find one that is off the wall
-            constant = aim(G, norm, objective, unit, way)
-            copy_vertex(S)
-            if climbed(S, constant, TOL) == 1:
-                keep_vertex(S)
-                side = way
-                break
+    side = side_of_vertex(S, unit)
     if side == 0:
         return 2
     at[SIDE] = side
-    constant = aim(G, norm, objective, unit, -side)
-    copy_vertex(S)
+    constant = aim(G, S.work, unit, -side)
     end = climbed(S, constant, TOL)
     if end == 1:
         return 0
     if end == 0:
-        if bound_of_climb(S, constant, G[-1, unit] / norm[unit]) < 0:
+        if bound_of_climb(S, constant, error / length) < 0:
             return side
         at[HINTED] = 1
-        for i in range(len(x)):
-            S.hint[i] = S.ids[S.try_basis[i]]
     return 2
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def push(S: State, unit: int, side: int) -> None:
-    """Remember the sibling on `side`, with the vertex try_*."""
-    n, k = S.at[STACK], len(S.x)
-    S.stack_at[n, 0], S.stack_at[n, 1], S.stack_at[n, 2] = unit, S.at[ROWS], side
-    x, basis, inverse, box = S.stack_x, S.stack_basis, S.stack_inverse, S.stack_box
+    """Remember the sibling on `side`, with the trial vertex."""
+    n, k = S.at[STACK], S.work.shape[1]
+    copy_vertex(S.vertices, S.bases, TRIAL, SIBLINGS + n)
     for c in range(k):
-        x[n, c], basis[n, c] = S.try_x[c], S.try_basis[c]
-        box[n, 0, c], box[n, 1, c] = S.low[c], S.high[c]
-        for i in range(k):
-            inverse[n, c, i] = S.try_inverse[c, i]
+        S.boxes[1 + n, 0, c], S.boxes[1 + n, 1, c] = S.boxes[0, 0, c], S.boxes[0, 1, c]
+    entry = S.bases[SIBLINGS + n]
+    entry[k], entry[k + 1], entry[k + 2] = unit, S.at[ROWS], side
     S.at[STACK] = n + 1
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def pop(T: Tables, S: State) -> None:
     """Go on with the sibling that was remembered last."""
-    n, k = S.at[STACK] - 1, len(S.x)
-    S.at[STACK], S.at[U], S.at[ROWS] = n, S.stack_at[n, 0], S.stack_at[n, 1]
-    x, basis, inverse, box = S.stack_x, S.stack_basis, S.stack_inverse, S.stack_box
+    n, k = S.at[STACK] - 1, S.work.shape[1]
+    copy_vertex(S.vertices, S.bases, SIBLINGS + n, NODE)
     for c in range(k):
-        S.x[c], S.basis[c] = x[n, c], basis[n, c]
-        S.low[c], S.high[c] = box[n, 0, c], box[n, 1, c]
-        for i in range(k):
-            S.inverse[c, i] = inverse[n, c, i]
-    take_side(T, S, S.stack_at[n, 2])
+        S.boxes[0, 0, c], S.boxes[0, 1, c] = S.boxes[1 + n, 0, c], S.boxes[1 + n, 1, c]
+    entry = S.bases[SIBLINGS + n]
+    S.at[STACK], S.at[U], S.at[ROWS] = n, entry[k], entry[k + 1]
+    take_side(T, S, entry[k + 2])
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def pack(sign: Array, out: Array) -> None:
     """The activation pattern as bits, unit 0 the highest of byte 0."""
     out[:] = 0
@@ -165,7 +154,7 @@ def pack(sign: Array, out: Array) -> None:
             out[j >> 3] |= 128 >> (j & 7)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def take_side(T: Tables, S: State, side: int) -> None:
     """Continue on one side of the current unit, as a split."""
     unit = S.at[U]
@@ -181,10 +170,8 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
     ratio: the box is refreshed at the start of a layer with at least ratio * k units. fresh: the
     current node is to be started (False: the first thing is to pop a sibling).
     """
-    at, enters, starts, codes = S.at, T.enters, T.starts, out.codes
-    N, k = len(S.sign), len(S.x)
+    at, N = S.at, len(S.sign)
     most = min(most, len(out.patterns))
-    ids_left = 2 * (k + 1) ** 2 + 4
     going = fresh
     while True:
         if not going:
@@ -192,87 +179,121 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
                 return DONE
             pop(T, S)
         going = True
-        if at[REGIONS] >= most or at[CODES] + N + 4 > len(codes):
+        if at[REGIONS] >= most or not room(S, out):
             return FULL
-        if at[ROWS] + 1 >= S.A.shape[1] or at[STACK] + 1 >= len(S.stack_at):
+        if at[ROWS] + 1 >= S.walls.shape[1] or at[STACK] + 1 >= len(S.boxes) - 1:
             return DEEP
-        while going and at[U] < N:
-            unit = at[U]
-            if at[IDS] + ids_left > len(out.ids):
-                return FULL
-            layer = enters[unit]
-            if layer >= 0:
-                layer_forms(T, S, layer)
-                if layer > 0 and starts[layer + 1] - unit >= ratio * k:
-                    refresh_box(S, out)
-            sign = settled(T.follows, T.factor, S.sign, S.forms, S.low, S.high, at, codes, out.ids)
-            if sign == 0:
-                sign = by_program(S, unit)
-                if sign == 2:
-                    return UNDECIDED
-                if sign == 0:
-                    break
-                codes[at[CODES]] = PLUS_BASIS if sign > 0 else MINUS_BASIS
-                at[CODES] += 1
-                emit_basis(out.ids, at, S.ids, S.try_basis)
-            elif sign == 2:
-                return UNDECIDED
-            S.sign[unit] = 1 if sign > 0 else 0
-            at[U] = unit + 1
+        event = advance(T, S, out, ratio)
+        if event == 2:
+            return UNDECIDED
+        if event == 3:
+            return FULL
         if at[U] < N:
             side = at[SIDE]
-            codes[at[CODES]] = SPLIT_PLUS_FIRST if side > 0 else SPLIT_MINUS_FIRST
+            out.codes[at[CODES]] = SPLIT_PLUS_FIRST if side > 0 else SPLIT_MINUS_FIRST
             at[CODES] += 1
             push(S, at[U], -side)
             take_side(T, S, side)
         else:
             point = out.points[at[REGIONS]]
-            if not middle(S, point) and not spread_middle(S, point):
+            found = middle(S.walls, S.vertices, S.bases, at[ROWS], point)
+            if not found and not spread_middle(S, point):
                 return DOUBTFUL_LEAF
             pack(S.sign, out.patterns[at[REGIONS]])
             at[REGIONS] += 1
             going = False
 
 
+@njit(cache=True, forceinline=True)
+def room(S: State, out: Output) -> bool:
+    """Whether the tokens of a path to a leaf fit in what is left of the output."""
+    left = len(S.sign) - S.at[U]
+    return S.at[CODES] + 2 * left + 4 <= len(out.codes)
+
+
 @njit(cache=True)
-def settled(
-    follows: Array, factor: Array, signs: Array, G: Array, low: Array, high: Array, at: Array,
-    codes: Array, ids: Array,
-) -> int:
-    """The sign of the current unit where the box or an earlier unit tells it, with its token; 0
-    where neither does, 2 where the unit may be zero on the cell."""
+def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
+    """Decide units, one after the other, until one splits the cell (0, with its sides as in
+    `by_program`), all are decided (1), one is undecided (2), or the output is full (3)."""
+    at, k = S.at, S.work.shape[1]
+    changed = True  # the box, since the units of the layer were held against it
+    while at[U] < len(S.sign):
+        if at[IDS] + 2 * (k + 1) ** 2 + 4 > len(out.ids):
+            return 3
+        unit = at[U]
+        layer = T.layer[unit]
+        start, end = T.starts[layer], T.starts[layer + 1]
+        if unit == start:
+            layer_forms(T, S, layer)
+            if layer > 0 and end - start >= ratio * k:
+                refresh_box(S, out)
+        if unit == start or changed:
+            box_signs(S.forms[:, unit:end], S.boxes[0], S.span, S.boxed[unit:end])
+        changed = False
+        skip_boxed(S.boxed, S.sign, out.codes, at, end)
+        if at[U] < end:
+            event = by_follow(T, S, out) if T.follows[at[U]] >= 0 else by_row(S, out, k)
+            if event == 0 or event == 2:
+                return event
+    return 1
+
+
+@njit(cache=True)
+def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> None:
+    """Pass over the units that the box decides, up to the end of the layer."""
+    unit, n = at[U], at[CODES]
+    while unit < end and boxed[unit] != 0:
+        plus = boxed[unit] > 0
+        codes[n] = PLUS_BOX if plus else MINUS_BOX
+        sign[unit] = 1 if plus else 0
+        n += 1
+        unit += 1
+    at[U], at[CODES] = unit, n
+
+
+@njit(cache=True)
+def by_row(S: State, out: Output, k: int) -> int:
+    """`by_program` of the current unit; a proved sign is recorded, and the unit passed."""
+    at = S.at
     unit = at[U]
-    sign = by_box(G, low, high, unit)
-    if sign != 0:
-        codes[at[CODES]] = PLUS_BOX if sign > 0 else MINUS_BOX
+    sign = by_program(S, unit)
+    if sign == 1 or sign == -1:
+        out.codes[at[CODES]] = PLUS_BASIS if sign > 0 else MINUS_BASIS
         at[CODES] += 1
-        return sign
-    v = follows[unit]
-    if v < 0:
-        return 0
-    if G[-2, unit] <= 1.1 * G[-1, unit]:
+        emit_basis(out.ids, at, S.ids, S.bases[TRIAL], k)
+        S.sign[unit] = 1 if sign > 0 else 0
+        at[U] = unit + 1
+    return sign
+
+
+@njit(cache=True)
+def by_follow(T: Tables, S: State, out: Output) -> int:
+    """The sign of a unit whose row is a multiple of an earlier one's; 2 where z may be 0 on the
+    cell, and the unit then inactive whatever the sign of the multiple."""
+    at, G = S.at, S.forms
+    unit = at[U]
+    if G[-3, unit] <= 1.1 * G[-2, unit]:
         at[SIDE], at[HINTED] = 0, 0
         return 2
-    sign = factor[unit] if signs[v] & 1 else -factor[unit]
-    codes[at[CODES]] = PLUS_FOLLOW if sign > 0 else MINUS_FOLLOW
+    v = T.follows[unit]
+    sign = T.factor[unit] if S.sign[v] & 1 else -T.factor[unit]
+    out.codes[at[CODES]] = PLUS_FOLLOW if sign > 0 else MINUS_FOLLOW
     at[CODES] += 1
-    ids[at[IDS]] = v
+    out.ids[at[IDS]] = v
     at[IDS] += 1
+    S.sign[unit] = 1 if sign > 0 else 0
+    at[U] = unit + 1
     return sign
 
 
 @njit(cache=True)
 def force(S: State, constant: float) -> bool:
-    """Move S.x to a vertex at which constant + objective . x exceeds TOL; False: there is none."""
-    value = constant
-    for c in range(len(S.x)):
-        value += S.objective[c] * S.x[c]
-    if value > TOL:
+    """Move the node to a vertex at which constant + objective . x exceeds TOL; False: none."""
+    if height(S, constant) > TOL:
         return True
-    copy_vertex(S)
     if climbed(S, constant, TOL) != 1:
         return False
-    keep_vertex(S)
+    copy_vertex(S.vertices, S.bases, TRIAL, NODE)
     return True
 
 
@@ -282,34 +303,38 @@ def begin(T: Tables, S: State) -> bool:
     where floats find none."""
     m0, k = T.rows.shape
     S.at[:] = 0
-    S.low[:], S.high[:] = -1.0, 1.0
-    S.inverse[:] = 0.0
+    S.boxes[0, 0, :], S.boxes[0, 1, :] = -1.0, 1.0
+    S.vertices[NODE, :, :] = 0.0
     for c in range(k):
-        S.x[c], S.basis[c], S.inverse[c, c] = -1.0, 2 * c, -1.0
+        S.vertices[NODE, k, c], S.bases[NODE, c], S.vertices[NODE, c, c] = -1.0, 2 * c, -1.0
     for r in range(m0):
         if r >= 2 * k:
-            S.objective[:] = -T.rows[r]
+            for c in range(k):
+                S.work[0, c] = -T.rows[r, c]
             if not force(S, T.bounds[r]):
                 return False
-        S.A[:, r] = T.rows[r]
-        S.b[r], S.drift[r], S.ids[r] = T.bounds[r], T.slack[r], r
+        for c in range(k):
+            S.walls[c, r] = T.rows[r, c]
+        S.walls[k, r], S.walls[k + 1, r], S.ids[r] = T.bounds[r], T.slack[r], r
         S.at[ROWS] = r + 1
     return True
 
 
 @njit(cache=True)
-def replay(T: Tables, S: State, prefix: np.ndarray) -> bool:
+def replay(T: Tables, S: State, prefix: Array) -> bool:
     """The node with a prefix: its walls, its box, and a vertex off every wall; False where floats
     find none."""
     if not begin(T, S):
         return False
     for unit in range(len(prefix)):
-        if T.enters[unit] >= 0:
-            layer_forms(T, S, T.enters[unit])
+        layer = T.layer[unit]
+        if T.starts[layer] == unit:
+            layer_forms(T, S, layer)
         S.sign[unit] = prefix[unit]
         if prefix[unit] & 2:
             side = 1 if prefix[unit] & 1 else -1
-            if not force(S, aim(S.forms, S.norm, S.objective, unit, side)) or not add_wall(S, len(T.rows), unit, side):
+            found = force(S, aim(S.forms, S.work, unit, side))
+            if not found or not add_wall(S, len(T.rows), unit, side):
                 return False
     S.at[U] = len(prefix)
     return True

@@ -17,46 +17,37 @@ MINUS_BASIS, PLUS_BASIS, MINUS_FOLLOW, PLUS_FOLLOW = 4, 5, 6, 7
 BOX, EMPTY, HOLE = 8, 9, 10
 # What a run ends with.
 DONE, FULL, UNDECIDED, DOUBTFUL_LEAF, DEEP = 0, 1, 2, 3, 4
+NODE, TRIAL, SIBLINGS = 0, 1, 2  # in vertices and bases
 # Numbers of a run: position and what is left to say.
 U, ROWS, STACK, CODES, IDS, REGIONS, SIDE, HINTED, PROGRAMS = range(9)
 
 
 class State(NamedTuple):
-    """The open path and the stack of its open siblings; everything is changed in place.
+    """The open path and the stack of its open siblings, in few arrays (each one more costs time at
+    every call); everything is changed in place.
 
     at: see U to PROGRAMS. sign (N,): prefix codes (bit 0: active, bit 1: split).
-    forms (k + 3, N): constant, gradient, size and error bound of each pre-activation; norm (N,).
-    A (k, most), b, drift (most,): half-spaces of the path, by columns; ids (most,): their row ids.
-    Vertex of the node: x (k,), basis (k,) (places in A), inverse (k, k), gap (most,).
-    low, high (k,): box around the cell.
+    forms (k + 4, N): constant, gradient, size, error bound and length of the gradient of each
+    pre-activation. walls (k + 4, most): the path's half-spaces by columns: normal, bound, drift
+    (what rounding may move it), and work space; ids (most,): their row ids.
+    vertices (2 + depth, k + 1, k): inverse of the basis, then the point: of the node, of a trial,
+    then of the siblings. bases (2 + depth, k + 3): places in walls, then a sibling's unit, number
+    of rows and side. boxes (1 + depth, 2, k): around the cell, then the siblings'.
+    work (3, k): objective, multipliers, scratch. span (2, N) and boxed (N,): the range of each unit
+    of the current layer on the node's box, and the sign which that proves (0: none).
     """
 
     at: np.ndarray
     sign: np.ndarray
     forms: np.ndarray
-    norm: np.ndarray
-    A: np.ndarray
-    b: np.ndarray
-    drift: np.ndarray
+    walls: np.ndarray
     ids: np.ndarray
-    x: np.ndarray
-    basis: np.ndarray
-    inverse: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    stack_at: np.ndarray  # (depth, 3): unit, rows, sign
-    stack_x: np.ndarray
-    stack_basis: np.ndarray
-    stack_inverse: np.ndarray
-    stack_box: np.ndarray
-    try_x: np.ndarray
-    try_basis: np.ndarray
-    try_inverse: np.ndarray
-    gap: np.ndarray
-    rate: np.ndarray
-    objective: np.ndarray
-    multiplier: np.ndarray
-    hint: np.ndarray
+    vertices: np.ndarray
+    bases: np.ndarray
+    boxes: np.ndarray
+    work: np.ndarray
+    span: np.ndarray
+    boxed: np.ndarray
 
 
 class Output(NamedTuple):
@@ -72,51 +63,72 @@ class Output(NamedTuple):
 def layer_forms(T: Tables, S: State, layer: int) -> None:
     """Affine forms of a layer's pre-activations on the cells with the current prefix."""
     start, end = T.starts[layer], T.starts[layer + 1]
-    n, k = end - start, T.rows.shape[1]
-    G, base, sign, source, tails = S.forms, T.base, S.sign, T.source, T.tails
-    places, weights = T.entry_row, T.entry_weight
-    for c in range(k + 2):
-        for j in range(start, end):
-            G[c, j] = base[c, j]
-    for j in range(start, end):
-        G[k + 2, j] = 0.0
+    k, forms = T.rows.shape[1], S.forms
+    G = forms[:, start:end]
+    G[: k + 2] = T.base[:, start:end]
+    G[k + 2] = 0.0
     terms = 1
     for s in range(T.heads[layer], T.heads[layer + 1]):
-        v = source[s]
-        if sign[v] & 1 == 0:
+        v = T.source[s]
+        if S.sign[v] & 1 == 0:
             continue
         terms += 1
-        first, last = tails[s], tails[s + 1]
-        size, error = G[k + 1, v], G[k + 2, v]
+        first, last = T.tails[s], T.tails[s + 1]
+        weights, places = T.entry_weight[first:last], T.entry_row[first:last]
         if T.step[v]:
-            for q in range(first, last):
-                j = start + places[q]
-                G[0, j] += weights[q]
-                G[k + 1, j] += abs(weights[q])
-        elif T.dense[s]:
-            for c in range(k + 1):
-                h = G[c, v]
-                for j in range(n):
-                    G[c, start + j] += h * weights[first + j]
-            for j in range(n):
-                w = abs(weights[first + j])
-                G[k + 1, start + j] += size * w
-                G[k + 2, start + j] += error * w
+            add_source(G, places, weights, 1.0, 0)
+            add_size(G, places, weights, k + 1, 1.0)
+            continue
+        for c in range(k + 1):
+            if T.dense[s]:
+                add_dense(G[c], weights, forms[c, v])
+            else:
+                add_source(G, places, weights, forms[c, v], c)
+        if T.dense[s]:
+            add_dense_size(G[k + 1], G[k + 2], weights, forms[k + 1, v], forms[k + 2, v])
         else:
-            for q in range(first, last):
-                j, w = start + places[q], weights[q]
-                for c in range(k + 1):
-                    G[c, j] += G[c, v] * w
-                G[k + 1, j] += size * abs(w)
-                G[k + 2, j] += error * abs(w)
-    finish_forms(G, S.norm, start, end, (terms + 4) * UNIT * 1.01)
+            add_size(G, places, weights, k + 1, forms[k + 1, v])
+            add_size(G, places, weights, k + 2, forms[k + 2, v])
+    finish_forms(G, (terms + 4) * UNIT * 1.01)
 
 
 @njit(cache=True)
-def finish_forms(G: np.ndarray, norm: np.ndarray, start: int, end: int, gamma: float) -> None:
-    """Size and error of each form on the box [-1, 1]^k, evaluation at a point included."""
-    k = G.shape[0] - 3
-    for j in range(start, end):
+def add_dense(target: np.ndarray, weights: np.ndarray, factor: float) -> None:
+    for j in range(len(weights)):
+        target[j] += factor * weights[j]
+
+
+@njit(cache=True)
+def add_dense_size(
+    size: np.ndarray, error: np.ndarray, weights: np.ndarray, by: float, off: float
+) -> None:
+    for j in range(len(weights)):
+        w = abs(weights[j])
+        size[j] += by * w
+        error[j] += off * w
+
+
+@njit(cache=True)
+def add_source(
+    G: np.ndarray, places: np.ndarray, weights: np.ndarray, factor: float, row: int
+) -> None:
+    for q in range(len(weights)):
+        G[row, places[q]] += factor * weights[q]
+
+
+@njit(cache=True)
+def add_size(
+    G: np.ndarray, places: np.ndarray, weights: np.ndarray, row: int, factor: float
+) -> None:
+    for q in range(len(weights)):
+        G[row, places[q]] += factor * abs(weights[q])
+
+
+@njit(cache=True)
+def finish_forms(G: np.ndarray, gamma: float) -> None:
+    """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included."""
+    k = G.shape[0] - 4
+    for j in range(G.shape[1]):
         total = G[k + 1, j]
         size, square = abs(G[0, j]), 0.0
         for c in range(1, k + 1):
@@ -127,4 +139,26 @@ def finish_forms(G: np.ndarray, norm: np.ndarray, start: int, end: int, gamma: f
             error += (k + 4) * UNIT * size * 1.01 + 1e-290
         G[k + 1, j] = size * (1 + 1e-12)
         G[k + 2, j] = error
-        norm[j] = np.sqrt(square)
+        G[k + 3, j] = np.sqrt(square)
+
+
+@njit(cache=True)
+def box_signs(G: np.ndarray, box: np.ndarray, span: np.ndarray, boxed: np.ndarray) -> None:
+    """For units with forms G: 1 or -1 where the box proves the sign (-1 also for z = 0), else 0."""
+    k, n = box.shape[1], G.shape[1]
+    least, most, constant = span[0], span[1], G[0]
+    for j in range(n):
+        least[j] = constant[j]
+        most[j] = constant[j]
+    for c in range(k):
+        low, high, slope = box[0, c], box[1, c], G[1 + c]
+        for j in range(n):
+            a, b = slope[j] * low, slope[j] * high
+            least[j] += min(a, b)
+            most[j] += max(a, b)
+    size, error = G[k + 1], G[k + 2]
+    for j in range(n):
+        slack = 2 * error[j] + 1e-12 * size[j]
+        plus = least[j] > slack
+        minus = (most[j] < -slack) | (size[j] == 0.0)
+        boxed[j] = np.int8(plus) - np.int8(minus)
