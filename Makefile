@@ -32,7 +32,7 @@ $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
 # What the tests, the documentation and the style checks need besides.
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
 	@echo "installing isoform and what its tests need into $(VENV)"
-	@$(PIP) "$(TORCH)" --editable '.[dev,plot,sklearn]'
+	@$(PIP) "$(TORCH)" --editable '.[cluster,dev,parquet,plot,sklearn]'
 	@touch $@ $(VENV)/.stamp-run
 
 demo: $(VENV)/.stamp-run
