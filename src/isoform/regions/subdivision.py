@@ -236,12 +236,14 @@ def doubted(status: int) -> NotGeneric | None:
         FIRM,
         NEAR_OTHERS,
         NEAR_ZERO,
+        OFF_WALL,
         SHORT,
         WRONG_SIGN,
     )
 
     why = {
         NEAR_ZERO: "a unit is as good as zero at a vertex that is not on its wall",
+        OFF_WALL: "a vertex is not on its walls when they are computed again",
         NEAR_OTHERS: "a vertex is not known well enough to tell the sign of every unit there",
         SHORT: "two vertices are too close to tell apart",
         WRONG_SIGN: "a unit changes its sign at a vertex when it is computed again",

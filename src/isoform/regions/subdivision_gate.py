@@ -22,7 +22,7 @@ from isoform.regions.subdivision_values import CHUNK, TINY, UNIT, FloatLayer, sp
 
 ROOM = 1000.0  # error bounds between a pre-activation and zero
 PLACE_ROOM = 16.0  # of the first-order distance to the true vertex
-FIRM, WRONG_SIGN, NEAR_ZERO, NEAR_OTHERS, SHORT = 0, 1, 2, 3, 4
+FIRM, WRONG_SIGN, NEAR_ZERO, OFF_WALL, NEAR_OTHERS, SHORT = 0, 1, 2, 3, 4, 5
 
 
 class Near(NamedTuple):
@@ -90,14 +90,18 @@ def slopes_at(
 @njit(cache=True, error_model="numpy")
 def mark_walls(
     held: Complex, near: Near, begin: int, z: np.ndarray, faces: int, errors: np.ndarray
-) -> None:
-    """Take down what is left of pre-activations on their walls, and put -inf in their place."""
+) -> bool:
+    """Take down what is left of pre-activations on their walls, and put -inf in their place.
+    Whether it is rounding alone."""
+    rounding = True
     for i in range(z.shape[1]):
         for p in range(held.walls.shape[1]):
             j = held.walls[begin + i, p] - faces
             if j >= 0:
+                rounding &= abs(z[j, i]) <= ROOM * errors[j]
                 near.rest[begin + i, p] = abs(z[j, i]) + errors[j]
                 z[j, i] = -np.inf
+    return rounding
 
 
 @njit(cache=True, error_model="numpy")
@@ -178,7 +182,8 @@ def inspected(
             np.maximum(z[span(layer.reads)], 0.0, out=terms[read])
             np.matmul(layer.rows.T, terms[: read.stop], out=z[layer.first : layer.stop])
         slopes_at(held, about, near, begin, z, bounds)
-        mark_walls(held, near, begin, z, len(bounds), errors)
+        if not mark_walls(held, near, begin, z, len(bounds), errors):
+            return Finding(OFF_WALL, 0.0, room[:0])
         if not inspect(z, held.active[part], errors, slopes, near.clear[part], room[part]):
             return Finding(WRONG_SIGN, 0.0, room[:0])
     if not room.min() > ROOM:

@@ -121,15 +121,21 @@ def steepest(layers: tuple[FloatLayer, ...], units: int) -> np.ndarray:
     starts = np.array([layer.first for layer in layers] + [units])
     for layer in layers:
         inputs = layer.rows[1 : len(layer.rows) - len(layer.reads)]
-        rows, norm = np.linalg.norm(inputs, axis=0), spectral_bound(inputs)
+        rows, norm = column_norms(inputs), spectral_bound(inputs)
         for number in np.unique(np.searchsorted(starts, layer.reads, side="right") - 1).tolist():
             inside = (layer.reads >= starts[number]) & (layer.reads < starts[number + 1])
             block = layer.rows[1 + len(inputs) :][inside]
-            rows = rows + np.linalg.norm(block, axis=0) * whole[number]
+            rows = rows + column_norms(block) * whole[number]
             norm += spectral_bound(block) * whole[number]
         slopes[layer.first : layer.stop] = rows
         whole.append(norm)
     return slopes
+
+
+def column_norms(matrix: np.ndarray) -> np.ndarray:
+    """Lengths of the columns, without overflow on the way."""
+    scale = np.abs(matrix).max(axis=0, initial=TINY)
+    return np.asarray(scale * np.linalg.norm(matrix / scale, axis=0))
 
 
 def spectral_bound(matrix: np.ndarray) -> float:
