@@ -83,11 +83,10 @@ def implied(rows: np.ndarray, target: np.ndarray) -> bool:
 
 def no_interior(rows: np.ndarray) -> bool:
     """Whether the k + 1 half-spaces have no common interior, by the multipliers y >= 0 with
-    y A = 0, unique up to a factor, and y b <= 0; a row 0 <= 0 says nothing."""
+    y A = 0 (unique up to a factor where the rows have rank k) and y b <= 0; a row 0 <= 0 says
+    nothing."""
     k = len(rows) - 1
-    kernel, nullity = flint.fmpz_mat(k, k + 1, rows[:, 1:].T.ravel().tolist()).nullspace()
-    if nullity != 1:
-        return False
+    kernel, _ = flint.fmpz_mat(k, k + 1, rows[:, 1:].T.ravel().tolist()).nullspace()
     y = [int(kernel[i, 0]) for i in range(k + 1)]
     if min(y) < 0:
         y = [-v for v in y]

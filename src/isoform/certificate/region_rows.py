@@ -69,9 +69,9 @@ class Asked:
 
     prefixes: per layer (places of the earlier layers' first forms, signs so far). forms: how many
     there are with them. walls: (form, sign). boxes: (box before, row), or (box before, ~bound).
-    bounds: (coordinate, sign, rows). The others are flat: by_box (form, box, sign, token),
-    by_basis the same with rows aside; follows (form, sign, form, sign, token); empties with rows;
-    leaves: a count; path_rows and path_lengths: the rows that each must satisfy strictly.
+    bounds: (coordinate, sign, rows). The others are flat: by_box (form, box, sign, token); by_basis
+    (form, sign, token), its rows aside; follows (form, sign, form, sign, token); empties: token,
+    rows. path_lengths, path_rows: for every leaf the rows that its point must satisfy strictly.
     """
 
     forms: int
@@ -86,6 +86,9 @@ class Asked:
     empties: list[tuple[int, list[int]]] = field(default_factory=list)
     path_rows: list[int] = field(default_factory=list)
     path_lengths: list[int] = field(default_factory=list)
+
+
+Sides = tuple[list[int], list[int]]  # lower and upper ends of a box, on the grid
 
 
 class Cells:
@@ -103,22 +106,26 @@ class Cells:
         self.proper = np.asarray((self.faces[:, 1:] != 0).any(axis=1), dtype=bool)
         low = as_array((chart.low.numerator << GRID) // chart.low.denominator)
         high = as_array(-((-chart.high.numerator << GRID) // chart.high.denominator))
+        self.low, self.high = low, high
+        self.start()
+
+    def start(self) -> None:
+        """The chart alone: no forms, its faces, its box."""
         self.forms = np.zeros((0, 1 + self.k), dtype=object)
         self.rows = self.faces
         self.near, self.exponents = scaled_floats(self.faces)
-        self.boxes: list[tuple[list[int], list[int]]] = [(low.tolist(), high.tolist())]
-        self.low, self.high = low[None], high[None]
+        self.boxes: list[Sides] = [(self.low.tolist(), self.high.tolist())]
 
     def asked(self) -> Asked:
         return Asked(len(self.forms), [[] for _ in self.weights])
 
-    def settle(self, asked: Asked, points: np.ndarray) -> int | None:
+    def settle(self, asked: Asked, points: np.ndarray, open_boxes: list[int]) -> int | None:
         """Compute what was asked for and test every conclusion; points: (leaves, 1 + k) integers
         (denominator, -numerators). The first token (or ~leaf) that proves nothing, None if all
         prove what they say."""
         self.add_forms(asked)
         self.add_rows(asked)
-        self.add_boxes(asked)
+        self.add_boxes(asked, {*open_boxes, *asked.by_box[1::4]})
         failed = [self.by_box(asked), self.by_basis(asked), self.follows(asked),
                   self.empties(asked), self.outside(asked, points)]
         found = [token for token in failed if token is not None]
@@ -182,10 +189,18 @@ class Cells:
         rows[minus] = np.negative(rows[minus])
         return rows
 
-    def add_boxes(self, asked: Asked) -> None:
-        """Boxes in the order in which they were asked for, each from one before."""
+    def add_boxes(self, asked: Asked, wanted: set[int]) -> None:
+        """Boxes in the order in which they were asked for, each from one before; only those wanted
+        and what they come from (many a split is followed by no question to its boxes)."""
+        count = len(self.boxes)
+        for number in range(count + len(asked.boxes) - 1, count - 1, -1):
+            if number in wanted:
+                wanted.add(asked.boxes[number - count][0])
         totals, shifts = self.bounds(asked)
-        for before, by in asked.boxes:
+        for number, (before, by) in enumerate(asked.boxes, count):
+            if number not in wanted:
+                self.boxes.append(([], []))
+                continue
             low, high = self.boxes[before]
             if by >= 0:
                 self.boxes.append(tightened(low, high, self.rows[by].tolist()))
@@ -198,9 +213,6 @@ class Cells:
             else:
                 low[i] = max(low[i], -most)
             self.boxes.append((low, high))
-        shape = (len(self.boxes), self.k)
-        self.low = integers((n for low, _ in self.boxes for n in low), shape)
-        self.high = integers((n for _, high in self.boxes for n in high), shape)
 
     def bounds(self, asked: Asked) -> tuple[list[list[int]], list[int]]:
         """For every bound of a coordinate the row (b, r) and S with 2^S (+-u_i) <= b + r.u."""
@@ -233,19 +245,22 @@ class Cells:
         if not asked.by_box:
             return None
         form, box, sign, token = np.array(asked.by_box, dtype=np.int64).reshape(-1, 4).T
+        used, place = np.unique(box, return_inverse=True)
+        sides = [self.boxes[number] for number in used.tolist()]
+        low = integers((n for side, _ in sides for n in side), (len(used), self.k))[place]
+        high = integers((n for _, side in sides for n in side), (len(used), self.k))[place]
         rows = self.signed(np.stack((form, sign), axis=1))
-        holds = on_box(rows, self.low[box], self.high[box]) & self.not_zero(form, sign)
-        return first_failure(holds, token)
+        return first_failure(on_box(rows, low, high) & self.not_zero(form, sign), token)
 
     def by_basis(self, asked: Asked) -> int | None:
         """Signs by multipliers of k rows: proposed ones where they suffice, else the exact ones."""
         if not asked.by_basis:
             return None
-        form, box, sign, token = np.array(asked.by_basis, dtype=np.int64).reshape(-1, 4).T
+        form, sign, token = np.array(asked.by_basis, dtype=np.int64).reshape(-1, 3).T
         target = self.signed(np.stack((form, sign), axis=1))
         which = np.array(asked.basis_rows, dtype=np.int64).reshape(-1, self.k)
         rest, _ = self.remainders(which, target)
-        holds = on_box(rest, self.low[box], self.high[box])
+        holds = on_box(rest, self.low, self.high)
         for t in np.flatnonzero(~holds).tolist():
             holds[t] = implied(self.rows[which[t]], target[t])
         return first_failure(holds & self.not_zero(form, sign), token)

@@ -54,10 +54,12 @@ def check_streams(
     proof of a count: `count_regions` also joins the streams.
     """
     started = time.perf_counter()
+    cells = Cells(chart)
     tokens, holes, patterns = 0, [], [np.zeros((0, (chart.layers.units + 7) // 8), dtype=np.uint8)]
     for number in range(len(streams)) if sample is None else sample:
         try:
-            walk = Walk(chart, streams[number])
+            cells.start()
+            walk = Walk(chart, cells, streams[number])
             walk.run()
         except CertificateRejected as error:
             raise CertificateRejected(f"stream {number}", error.why) from None
@@ -76,8 +78,8 @@ class Walk:
     """One stream. signs: one prefix code for every decided unit of the open path; rows: the row of
     every id (-1: not on the path); path: the units that split it."""
 
-    def __init__(self, chart: Chart, stream: Stream):
-        self.stream = stream
+    def __init__(self, chart: Chart, cells: Cells, stream: Stream):
+        self.stream, self.cells = stream, cells
         self.units, self.k = chart.layers.units, chart.dimension
         for part, kind, axes in (
             (stream.codes, np.uint8, 1), (stream.ids, np.int32, 1), (stream.points, np.float64, 2)
@@ -91,7 +93,6 @@ class Walk:
             raise malformed("points or ids that do not fit the chart")
         if len(stream.prefix) > self.units or any(code > 3 for code in stream.prefix):
             raise malformed("a prefix that is none")
-        self.cells = Cells(chart)
         self.starts = chart.layers.starts
         sizes = np.diff(self.starts)
         self.home = np.repeat(np.arange(len(sizes)), sizes).tolist()
@@ -177,7 +178,7 @@ class Walk:
         if code <= PLUS_BOX:
             self.asked.by_box += (self.base + unit, self.box, sign, self.at - 1)
         elif code <= PLUS_BASIS:
-            self.asked.by_basis += (self.base + unit, self.box, sign, self.at - 1)
+            self.asked.by_basis += (self.base + unit, sign, self.at - 1)
             self.asked.basis_rows += self.take(self.k)
         else:
             leader = self.number()
@@ -283,7 +284,8 @@ class Walk:
         first = self.leaves - len(self.ended)
         fine = [(n - first, self.fine[n]) for n in range(first, self.leaves) if n in self.fine]
         points = whole_points(self.stream.points[first : self.leaves], fine)
-        failed = self.cells.settle(self.asked, points)
+        boxes = [self.box, *(box for _, _, box, _ in self.stack)]
+        failed = self.cells.settle(self.asked, points, boxes)
         if failed is not None and failed >= 0:
             raise malformed(f"token {failed:,} does not prove {Token(self.codes[failed]).name}")
         if failed is not None:
@@ -294,9 +296,9 @@ class Walk:
             self.patterns.append(np.packbits(signs.reshape(shape), axis=1))
         self.ended = []
         self.settled = self.at
-        self.renumber()
+        self.renumber(boxes)
 
-    def renumber(self) -> None:
+    def renumber(self, boxes: list[int]) -> None:
         """Forms, rows and boxes that are still needed, numbered from the start."""
         forms: list[int] = []
         for layer in range(self.layer + 1):
@@ -309,7 +311,6 @@ class Walk:
         rows = [self.rows[self.m + unit] for unit in self.path]
         for number, unit in enumerate(self.path):
             self.rows[self.m + unit] = self.m + number
-        boxes = [self.box, *(box for _, _, box, _ in self.stack)]
         self.stack = [(u, s, 1 + n, length) for n, (u, s, _, length) in enumerate(self.stack)]
         self.cells.keep(forms, rows, boxes)
         self.box, self.row_count, self.box_count = 0, self.m + len(rows), len(boxes)

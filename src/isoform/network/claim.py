@@ -86,4 +86,6 @@ class Claim:
 
     def __str__(self) -> str:
         place = "everywhere" if isinstance(self.domain, Everywhere) else f"on {self.domain!r}"
+        if isinstance(self.relation, RegionCount):
+            return f"{self.relation} {place}, over the {self.arithmetic.value}"
         return f"{self.relation}, over the {self.arithmetic.value}, {place}"
