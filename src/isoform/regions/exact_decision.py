@@ -105,11 +105,13 @@ def decide(
 ) -> Decision:
     """What holds for a unit on the cell with this prefix, exactly.
 
-    prefix: decides all earlier layers; the cell has an interior. hint: ids of k rows that may prove
-    the sign (any rows may be given). Cheap reasons come first: a constant, a multiple of an earlier
-    unit, the hint; then two linear programmes.
+    prefix: decides all earlier layers, not the unit; the cell has an interior. hint: ids of k rows
+    that may prove the sign (anything may be given). Cheap reasons come first: a constant, a
+    multiple of an earlier unit, the hint; then two linear programmes.
     """
     wall = wall_of(forms, unit, prefix)
+    if unit < len(prefix):
+        raise ValueError(f"unit {unit} is decided on this cell already")
     known = without_programme(forms, prefix, unit, wall)
     if known is not None:
         return known
@@ -150,16 +152,13 @@ def without_programme(
 
 
 def earlier_multiple(forms: ExactForms, prefix: bytes, unit: int, key: Row) -> int | None:
-    """A decided unit before this one with the same wall, one on which the path split if any."""
-    found = None
+    """The first unit with the same wall, if it is decided. Where the path split on one of them, it
+    is the first: the later ones follow it."""
     for layer in range(layer_of(forms, unit) + 1):
-        for other in layer_forms(forms, layer, prefix).multiples.get(key, ()):
-            if other >= unit or other >= len(prefix):
-                break
-            if prefix[other] & SPLIT:
-                return other
-            found = other if found is None else found
-    return found
+        others = layer_forms(forms, layer, prefix).multiples.get(key)
+        if others:
+            return others[0] if others[0] < len(prefix) else None
+    return None
 
 
 def usable(
@@ -229,8 +228,8 @@ def centre(cell: Cell) -> Row | EmptyCell:
     """A point inside, as (2^b, coordinates times 2^b).
 
     Finds the largest cube inside the cell: with w the sum of |r_i|, a cube of half width t around u
-    satisfies r_0 + r.x >= 0 iff r_0 + r.u - w t >= 0. On the coarsest dyadic grid of steps at most
-    t, the point nearest to u is strictly inside.
+    satisfies r_0 + r.x >= 0 iff r_0 + r.u - w t >= 0. On the coarsest dyadic grid of steps below
+    2t, the point nearest to u is strictly inside.
     """
     rows, ids = [], []
     for row_id, row in zip(cell.ids, cell.rows, strict=True):
@@ -249,9 +248,7 @@ def centre(cell: Cell) -> Row | EmptyCell:
     if solved.value <= 0:
         return EmptyCell(tuple(ids[i] for i in solved.basis))
     determinant, *place = solved.vertex[:-1]
-    bits = max(0, (determinant // solved.value).bit_length())
-    while bits and determinant <= solved.value << (bits - 1):
-        bits -= 1
+    bits = (determinant // (2 * solved.value)).bit_length()  # least with 2^-bits < 2t
     half = determinant >> 1
     return (1 << bits, *(((x << bits) + half) // determinant for x in place))
 
