@@ -50,7 +50,9 @@ def chain(layers: list[tuple[np.ndarray, np.ndarray]], last: type = Relu) -> Net
     return build.build(value)
 
 
-def random_chain(seed: int, widths: list[int], grid: float) -> Network:
+def random_chain(
+    seed: int, widths: list[int], grid: float, last: type = Relu
+) -> Network:
     """Weights on a grid: coarse ones are full of parallel, equal and zero rows."""
     random = np.random.default_rng(seed)
     layers = []
@@ -60,7 +62,7 @@ def random_chain(seed: int, widths: list[int], grid: float) -> Network:
         if grid:
             weight, bias = np.round(weight / grid) * grid, np.round(bias / grid) * grid
         layers.append((weight, bias))
-    return chain(layers)
+    return chain(layers, last)
 
 
 def listed(found: Explored) -> set[bytes]:
@@ -130,6 +132,24 @@ def test_agrees_with_exact_search(seed: int, d: int, grid: float, wide: bool) ->
     reference = search(exact_forms(chart))
     assert listed(found) == {row.tobytes() for row in reference.patterns}
     assert len(found.patterns) == len(reference)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 10_000), most=st.integers(1, 30))
+def test_step_units(seed: int, most: int) -> None:
+    """Coarse weights make steps of pre-activations that are zero throughout; the parts of a search
+    that was cut have to know of them too."""
+    network = random_chain(seed, [2, 5, 4, 3, 1], 1.0, Step)
+    chart = chart_of(network, Box(-1, 1))
+    piece = compiled(chart)
+    whole = {row.tobytes() for row in search(exact_forms(chart)).patterns}
+    assert listed(all_of(piece)) == whole
+    todo, parts = [root(piece)], set()
+    while todo:
+        found = explore(piece, todo.pop(), most=most)
+        parts |= listed(found)
+        todo += found.children
+    assert parts == whole
 
 
 @settings(deadline=None, max_examples=15)

@@ -12,6 +12,7 @@ from isoform.regions.splitting_state import (
     BOX,
     CODES,
     IDS,
+    MASK,
     NODE,
     PROGRAMS,
     ROWS,
@@ -95,8 +96,10 @@ def refresh_box(S: State, out: Output) -> None:
     """The box of the cell by a linear programme for every face, each bound proved."""
     box, at, objective = S.boxes[0], S.at, S.work[0]
     k = box.shape[1]
-    mask, place = 0, at[IDS]
-    at[IDS] += 1
+    words, place, found = (k + MASK - 1) // MASK, at[IDS], False
+    for word in range(words):
+        out.ids[place + word] = 0
+    at[IDS] += words
     for face in range(2 * k):
         c, side = face // 2, 1.0 if face % 2 else -1.0
         for i in range(k):
@@ -111,10 +114,10 @@ def refresh_box(S: State, out: Output) -> None:
             box[0, c] = -bound
         else:
             continue
-        mask |= 1 << face
+        out.ids[place + c // MASK] |= 1 << (face - 2 * MASK * (c // MASK))
+        found = True
         emit_basis(out.ids, at, S.ids, S.bases[TRIAL], k)
-    if mask:
-        out.ids[place] = mask
+    if found:
         out.codes[at[CODES]] = BOX
         at[CODES] += 1
     else:

@@ -11,12 +11,15 @@ import numpy as np
 from isoform.numerics.exact import Exact
 from isoform.regions.compiled import Compiled
 from isoform.regions.exact_decision import Decision, EmptyCell, Verdict, decide, interior
+from isoform.regions.exact_forms import wall_of
 from isoform.regions.exact_search import search
 from isoform.regions.splitting_state import (
     CODES,
     EMPTY,
     HINTED,
     IDS,
+    LEAF,
+    QUIET,
     REGIONS,
     SIDE,
     SPLIT_MINUS_FIRST,
@@ -82,11 +85,15 @@ def settle_unit(compiled: Compiled, state: State, found: Collected) -> bool:
     hint = state.ids[state.bases[TRIAL, : compiled.dimension]] if state.at[HINTED] else None
     decision = decide(compiled.exact, prefix, unit, None if hint is None else hint.tolist())
     if decision.verdict is Verdict.EMPTY:
+        if state.at[QUIET]:  # else the token would be taken for the last leaf's
+            found.token(LEAF)
         found.token(EMPTY, decision.ids)
+        state.at[QUIET] = 0
         return False
     if decision.verdict is not Verdict.SPLIT:
-        record_sign(state, found, unit, decision)
+        record_sign(compiled, state, found, unit, decision)
         return True
+    state.at[QUIET] = 0
     if side == 0:
         search_exactly(compiled, prefix, found)
         return False
@@ -98,9 +105,15 @@ def settle_unit(compiled: Compiled, state: State, found: Collected) -> bool:
     return True
 
 
-def record_sign(state: State, found: Collected, unit: int, decision: Decision) -> None:
+def record_sign(
+    compiled: Compiled, state: State, found: Collected, unit: int, decision: Decision
+) -> None:
+    prefix = bytes(state.sign[:unit])
     found.token(int(decision.verdict), decision.ids)
+    state.at[QUIET] = 0
     state.sign[unit] = int(decision.verdict) & 1
+    if decision.verdict is Verdict.MINUS_BOX and not any(wall_of(compiled.exact, unit, prefix)):
+        state.forms[:, unit] = 0.0  # z = 0, which a later layer has to know of a step unit
     state.at[U] = unit + 1
 
 
@@ -119,6 +132,8 @@ def settle_leaf(compiled: Compiled, state: State, found: Collected) -> None:
     point = interior(compiled.exact, prefix)
     if isinstance(point, EmptyCell):
         found.token(EMPTY, point.ids)
+        state.at[QUIET] = 0
         return
+    state.at[QUIET] = 1
     bits = (state.sign & 1).astype(np.bool_)
     found.add_exact(np.packbits(bits)[None, :], point.reshape(1, -1))

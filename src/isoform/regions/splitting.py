@@ -69,7 +69,7 @@ def allocated(compiled: Compiled, depth: int, batch: int) -> tuple[State, Output
     k, units = compiled.dimension, compiled.units
     most = len(compiled.tables.rows) + depth
     state = State(
-        at=np.zeros(9, dtype=np.int64), sign=np.zeros(units, dtype=np.uint8),
+        at=np.zeros(10, dtype=np.int64), sign=np.zeros(units, dtype=np.uint8),
         forms=np.zeros((k + 4, units)), walls=np.zeros((k + 4, most)),
         ids=np.zeros(most, dtype=np.int64), vertices=np.zeros((2 + depth, k + 1, k)),
         bases=np.zeros((2 + depth, k + 3), dtype=np.int64), boxes=np.zeros((1 + depth, 2, k)),

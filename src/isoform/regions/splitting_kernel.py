@@ -40,6 +40,7 @@ from isoform.regions.splitting_state import (
     PLUS_BASIS,
     PLUS_BOX,
     PLUS_FOLLOW,
+    QUIET,
     REGIONS,
     ROWS,
     SIBLINGS,
@@ -183,7 +184,10 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
             return FULL
         if at[ROWS] + 1 >= S.walls.shape[1] or at[STACK] + 1 >= len(S.boxes) - 1:
             return DEEP
+        said = at[CODES]
         event = advance(T, S, out, ratio)
+        if at[CODES] > said:
+            at[QUIET] = 0
         if event == 2:
             return UNDECIDED
         if event == 3:
@@ -192,6 +196,7 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
             side = at[SIDE]
             out.codes[at[CODES]] = SPLIT_PLUS_FIRST if side > 0 else SPLIT_MINUS_FIRST
             at[CODES] += 1
+            at[QUIET] = 0
             push(S, at[U], -side)
             take_side(T, S, side)
         else:
@@ -201,6 +206,7 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
                 return DOUBTFUL_LEAF
             pack(S.sign, out.patterns[at[REGIONS]])
             at[REGIONS] += 1
+            at[QUIET] = 1
             going = False
 
 
@@ -331,6 +337,9 @@ def replay(T: Tables, S: State, prefix: Array) -> bool:
         if T.starts[layer] == unit:
             layer_forms(T, S, layer)
         S.sign[unit] = prefix[unit]
+        size, error = S.forms[-3, unit], S.forms[-2, unit]
+        if T.step[unit] and prefix[unit] == 0 and 0.0 < size <= 1.1 * error:
+            return False  # whether z = 0, where a step unit gives 1, is for exact arithmetic to say
         if prefix[unit] & 2:
             side = 1 if prefix[unit] & 1 else -1
             found = force(S, aim(S.forms, S.work, unit, side))

@@ -14,19 +14,21 @@ TOL = 1e-9  # on rows with unit normals, in a box of half width 1
 PIVOT = 1e-11
 SPLIT_MINUS_FIRST, SPLIT_PLUS_FIRST, MINUS_BOX, PLUS_BOX = 0, 1, 2, 3
 MINUS_BASIS, PLUS_BASIS, MINUS_FOLLOW, PLUS_FOLLOW = 4, 5, 6, 7
-BOX, EMPTY, HOLE = 8, 9, 10
+BOX, EMPTY, HOLE, LEAF = 8, 9, 10, 11
+MASK = 15  # coordinates in a word of the mask of a BOX
 # What a run ends with.
 DONE, FULL, UNDECIDED, DOUBTFUL_LEAF, DEEP = 0, 1, 2, 3, 4
 NODE, TRIAL, SIBLINGS = 0, 1, 2  # in vertices and bases
 # Numbers of a run: position and what is left to say.
-U, ROWS, STACK, CODES, IDS, REGIONS, SIDE, HINTED, PROGRAMS = range(9)
+U, ROWS, STACK, CODES, IDS, REGIONS, SIDE, HINTED, PROGRAMS, QUIET = range(10)
 
 
 class State(NamedTuple):
     """The open path and the stack of its open siblings, in few arrays (each one more costs time at
     every call); everything is changed in place.
 
-    at: see U to PROGRAMS. sign (N,): prefix codes (bit 0: active, bit 1: split).
+    at: see U to QUIET (no token since the last leaf). sign (N,): prefix codes (bit 0: active, bit
+    1: split).
     forms (k + 4, N): constant, gradient, size, error bound and length of the gradient of each
     pre-activation. walls (k + 4, most): the path's half-spaces by columns: normal, bound, drift
     (what rounding may move it), and work space; ids (most,): their row ids.
@@ -70,8 +72,8 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
     terms = 1
     for s in range(T.heads[layer], T.heads[layer + 1]):
         v = T.source[s]
-        if S.sign[v] & 1 == 0:
-            continue
+        if S.sign[v] & 1 == 0 and not (T.step[v] and forms[k + 1, v] == 0.0):
+            continue  # a step unit gives 1 where z = 0, though its pattern says inactive
         terms += 1
         first, last = T.tails[s], T.tails[s + 1]
         weights, places = T.entry_weight[first:last], T.entry_row[first:last]
