@@ -16,7 +16,13 @@ from isoform.network.charts import Chart
 from isoform.network.domain import Box
 from isoform.regions.subdivision import NotGeneric, Subdivision, cut, subdivide
 from isoform.regions.subdivision_cells import cells
-from isoform.regions.subdivision_values import FloatLayer, float_layers, span, steepest
+from isoform.regions.subdivision_values import (
+    FloatLayer,
+    errors_of,
+    float_layers,
+    span,
+    steepest,
+)
 from test_subdivision import bits, chain, chart_of, found_on, patterns_at, random_chain, rows_of
 
 UNIT_CASES = {  # rows and biases of one layer over [-1, 1]^2
@@ -170,15 +176,17 @@ def test_error_bounds_hold_in_exact_arithmetic() -> None:
     points = np.random.default_rng(0).uniform(-2, 3, (20, 3))
     outputs, errors = np.zeros((20, 0)), np.zeros(60)
     exact = [iso_terms(chart, point) for point in points]
-    for layer in layers:
+    lengths: list[float] = []
+    for number, layer in enumerate(layers):
         z = np.empty((20, layer.size))
         peaks = layer.evaluate(points, outputs, layer.reads, z)
-        bound = layer.errors(peaks, errors[layer.reads])
-        errors[layer.first:layer.stop] = bound
+        errors_of(layers, number, peaks, errors, lengths)
+        bound = errors[layer.first:layer.stop]
         truth = np.array([terms[layer.first:layer.stop] for terms in exact])
         gap = np.abs([[float(t - type(t)(v)) for t, v in zip(row, values, strict=True)]
                       for row, values in zip(truth, z.tolist(), strict=True)])
         assert (gap <= bound).all()
+        assert np.linalg.norm(gap, axis=1).max() <= lengths[-1]
         assert gap.max() > bound.max() / 1e4  # the bound is no fantasy
         outputs = np.concatenate([outputs, np.maximum(z, 0)], axis=1)
 

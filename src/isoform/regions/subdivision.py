@@ -18,7 +18,13 @@ import numpy as np
 
 from isoform.errors import TooLarge
 from isoform.network.charts import Chart
-from isoform.regions.subdivision_values import FloatLayer, float_layers, read_after, span
+from isoform.regions.subdivision_values import (
+    FloatLayer,
+    errors_of,
+    float_layers,
+    read_after,
+    span,
+)
 
 if TYPE_CHECKING:
     from isoform.regions.subdivision_kernel import Complex
@@ -123,7 +129,7 @@ def cut(
 
     held = box_complex(low, high, units)
     vertices, edges = held.points.shape[0], held.edges.shape[0]
-    errors = np.zeros(units)
+    errors, lengths = np.zeros(units), list[float]()
     kept = np.zeros(0, dtype=np.int64)  # units whose outputs stand in the values
     for number, layer in enumerate(layers):
         keep = read_after(layers, number)
@@ -135,11 +141,10 @@ def cut(
         values[:vertices, : len(keep)] = np.maximum(
             held.values[:vertices, span(np.searchsorted(kept, keep))], 0.0
         )
-        part = slice(layer.first, layer.stop)
-        errors[part] = layer.errors(peaks, errors[layer.reads])
+        errors_of(layers, number, peaks, errors, lengths)
         held, (vertices, edges), (status, place) = cut_layer(
             Complex(held.points, held.walls, held.active, values, held.edges), (vertices, edges),
-            (layer.first, len(keep)), 2 * len(low), ROOM * errors[part], most,
+            (layer.first, len(keep)), 2 * len(low), ROOM * errors[layer.first : layer.stop], most,
         )
         doubt = stopped(status, layer.first + place, most)
         if doubt is not None:

@@ -2,8 +2,8 @@
 """Pre-activations in float64 at many points, with a bound of what rounding can change.
 
 The bound is one number a unit, for all points of the box: gamma_n times the sum of the absolute
-terms of its dot product, plus what the errors of the units before it can add (Higham, Accuracy and
-Stability of Numerical Algorithms, section 3.1). It also covers weights that are rounded to doubles.
+terms of its dot product (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), plus
+what the errors of the units before it can add. It also covers weights that are rounded to doubles.
 """
 
 from __future__ import annotations
@@ -43,13 +43,11 @@ class FloatLayer:
         """Number of the unit behind the last one."""
         return self.first + self.size
 
-    def errors(self, peaks: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Bounds (n,) of the error of products terms @ rows, in any order, for terms up to `peaks`
-        (1 + k + m,) whose last m are wrong by up to `before`."""
-        terms = len(self.rows) + 8  # the rounded weights among them
-        passed = before @ np.abs(self.rows[len(self.rows) - len(self.reads) :])
-        own = terms * UNIT / (1 - terms * UNIT) * (peaks @ np.abs(self.rows))
-        return own + passed * (1 + 1e-6) + TINY
+    def rounding(self, peaks: np.ndarray) -> np.ndarray:
+        """Bounds (n,) of what rounding changes in products terms @ rows, summed in any order, for
+        terms up to `peaks` (1 + k + m,)."""
+        count = len(self.rows) + 8  # the rounded weights among them
+        return count * UNIT / (1 - count * UNIT) * (peaks @ np.abs(self.rows)) + TINY
 
     def evaluate(
         self, points: np.ndarray, values: np.ndarray, columns: np.ndarray, into: np.ndarray
@@ -110,25 +108,50 @@ def read_after(layers: tuple[FloatLayer, ...], number: int) -> np.ndarray:
     return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
 
 
-def steepest(layers: tuple[FloatLayer, ...], units: int) -> np.ndarray:
-    """Upper bounds (units,) of the norms of the gradients of all pre-activations.
+def passed_on(
+    layers: tuple[FloatLayer, ...], number: int, sizes: list[float]
+) -> tuple[np.ndarray, float]:
+    """What a layer makes of differences in the units before it, given their Euclidean lengths
+    `sizes` by layer: bounds (n,) for each unit, and of the length over the layer. ReLU lengthens
+    none; blocks of weights from several layers add up."""
+    layer = layers[number]
+    starts = np.array([other.first for other in layers])
+    rows, length = np.zeros(layer.size), 0.0
+    for source in np.unique(np.searchsorted(starts, layer.reads, side="right") - 1).tolist():
+        inside = (layer.reads >= starts[source]) & (layer.reads < layers[source].stop)
+        block = layer.rows[len(layer.rows) - len(layer.reads) :][inside]
+        rows += column_norms(block) * sizes[source]
+        length += spectral_bound(block) * sizes[source]
+    return rows, length
 
-    ReLU does not lengthen a difference, so a layer that reads several others adds up the norms of
-    its blocks; a unit reads through its own row. Rounding is not covered (a few parts in 2^50).
-    """
+
+def errors_of(
+    layers: tuple[FloatLayer, ...], number: int, peaks: np.ndarray, errors: np.ndarray,
+    sizes: list[float],
+) -> None:
+    """Fill in the error bounds of a layer, with what it inherits: the lesser of the bounds by
+    absolute values and by lengths. errors (N,): filled for the layers before. sizes: lengths of the
+    errors of the layers before; this layer's is appended."""
+    layer = layers[number]
+    own = layer.rounding(peaks)
+    rows, length = passed_on(layers, number, sizes)
+    weights = np.abs(layer.rows[len(layer.rows) - len(layer.reads) :])
+    found = own + np.minimum(rows, errors[layer.reads] @ weights) * (1 + 1e-6)
+    errors[layer.first : layer.stop] = found
+    grown = float(column_norms(own[:, None])[0]) + length * (1 + 1e-6)
+    sizes.append(min(float(column_norms(found[:, None])[0]), grown))
+
+
+def steepest(layers: tuple[FloatLayer, ...], units: int) -> np.ndarray:
+    """Upper bounds (units,) of the lengths of the gradients of all pre-activations, up to a few
+    parts in 2^50."""
     slopes = np.zeros(units)
     whole: list[float] = []  # of the map from the inputs to each layer
-    starts = np.array([layer.first for layer in layers] + [units])
-    for layer in layers:
+    for number, layer in enumerate(layers):
         inputs = layer.rows[1 : len(layer.rows) - len(layer.reads)]
-        rows, norm = column_norms(inputs), spectral_bound(inputs)
-        for number in np.unique(np.searchsorted(starts, layer.reads, side="right") - 1).tolist():
-            inside = (layer.reads >= starts[number]) & (layer.reads < starts[number + 1])
-            block = layer.rows[1 + len(inputs) :][inside]
-            rows = rows + column_norms(block) * whole[number]
-            norm += spectral_bound(block) * whole[number]
-        slopes[layer.first : layer.stop] = rows
-        whole.append(norm)
+        rows, length = passed_on(layers, number, whole)
+        slopes[layer.first : layer.stop] = column_norms(inputs) + rows
+        whole.append(spectral_bound(inputs) + length)
     return slopes
 
 
