@@ -60,41 +60,60 @@ def independent(rows: Sequence[Row], first: Sequence[int], rank: int) -> list[in
 
 
 def is_facet(rows: Sequence[Row], at: int, horizon: Row, hint: Sequence[int] = ()) -> bool:
-    """Whether rows[at] cuts the cell of the other, distinct rows.
+    """Whether rows[at] cuts the cell of the other, distinct rows; see `way_out`."""
+    return way_out(rows, at, horizon, hint) is not None
+
+
+def way_out(
+    rows: Sequence[Row], at: int, horizon: Row, hint: Sequence[int] = ()
+) -> list[int] | None:
+    """A direction over (1, u) that leaves the half-space rows[at] and no other; None where the row
+    is redundant among the distinct rows of a cell with an interior.
 
     The row is redundant iff it is a non-negative combination of the others and the horizon
     (Farkas). Starts from the rows `hint` and exchanges by the least-index rule, which ends
-    (criss-cross method, Terlaky 1985; Wang 1987): with multipliers that prove redundancy, or with a
-    direction that leaves the half-space and no other.
+    (criss-cross method, Terlaky 1985; Wang 1987): with multipliers that prove redundancy, or with
+    the direction.
     """
     others = [*rows[:at], *rows[at + 1 :], horizon]
-    target = rows[at]
-    columns = pivot_columns([*others, target])
+    columns = pivot_columns([*others, rows[at]])
     others = [tuple(row[c] for c in columns) for row in others]
-    target = tuple(target[c] for c in columns)
+    target = tuple(rows[at][c] for c in columns)
     rank = len(columns)
-    if matrix(others).rank() < rank:
-        return True
     wanted = [*(i - (i > at) for i in hint if i != at), len(others) - 1]
     basis = independent(others, wanted, rank)
+    if len(basis) < rank:
+        chosen = matrix([*(others[i] for i in basis), target])
+        goal = flint.fmpz_mat(rank, 1, [*[0] * len(basis), -1])
+        return spread(direction(chosen.solve(goal)), columns, len(rows[at]))
     goal = flint.fmpz_mat(rank, 1, list(target))
     while True:
         chosen = matrix([others[i] for i in basis])
         multipliers = chosen.transpose().solve(goal)
         wrong = [(basis[i], i) for i in range(rank) if multipliers[i, 0] < 0]
         if not wrong:
-            return False
+            return None
         out = min(wrong)[1]
         unit = flint.fmpz_mat(rank, 1, [int(i == out) for i in range(rank)])
         way = direction(chosen.solve(unit))
         entering = next(
-            (i for i, row in enumerate(others)
-             if i not in basis and sum(a * b for a, b in zip(row, way, strict=True)) < 0),
-            None,
+            (i for i, row in enumerate(others) if i not in basis and value_at(row, way) < 0), None
         )
         if entering is None:
-            return True
+            return spread(way, columns, len(rows[at]))
         basis[out] = entering
+
+
+def value_at(row: Sequence[int], point: Sequence[int]) -> int:
+    return sum(a * b for a, b in zip(row, point, strict=True))
+
+
+def spread(entries: list[int], columns: list[int], width: int) -> list[int]:
+    """Entries at their columns, zeros elsewhere."""
+    whole = [0] * width
+    for column, entry in zip(columns, entries, strict=True):
+        whole[column] = entry
+    return whole
 
 
 def direction(column: Any) -> list[int]:
@@ -124,6 +143,5 @@ def across(
         if here:
             rows = layer_forms(forms, layer, bytes(new)).rows
             for unit in here:
-                slope = sum(a * b for a, b in zip(rows[unit - first], wall, strict=True))
-                new[unit] = slope < 0
+                new[unit] = value_at(rows[unit - first], wall) < 0
     return bytes(new)

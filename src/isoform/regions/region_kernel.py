@@ -122,6 +122,19 @@ def output_maps(T: Tables, patterns: np.ndarray, W: np.ndarray, out: np.ndarray)
 
 
 @njit(cache=True)
+def some_zero(G: np.ndarray) -> bool:
+    """Whether some form is zero, as far as the rounding lets one see."""
+    k = G.shape[0] - 4
+    for j in range(G.shape[1]):
+        size = 0.0
+        for c in range(k + 1):
+            size += abs(G[c, j])
+        if size <= 2 * G[k + 3, j]:
+            return True
+    return False
+
+
+@njit(cache=True)
 def wall_rows(
     G: np.ndarray, bits: np.ndarray, m0: int, n: int, C: Cell,
     ids: np.ndarray, status: np.ndarray, horizon: np.ndarray,
@@ -233,9 +246,7 @@ def classify_regions(
         pattern_forms(T, bits, G)
         for i in range(m0):
             C.A[i], C.b[i], C.drift[i], ids[i] = T.rows[i], T.bounds[i], T.slack[i], i
-        zeros[r] = False
-        for j in range(N):
-            zeros[r] = zeros[r] or G[k + 3, j] == 0.0
+        zeros[r] = some_zero(G)
         C.p[:] = points[r]
         n = wall_rows(G, bits, m0, m0, C, ids, status[r], horizon)
         if n < 0:
@@ -254,3 +265,29 @@ def classify_regions(
                     hints[count, 2 + c] = ids[hint[i, c]]
                 count += 1
     return count
+
+
+@njit(cache=True)
+def fill_facet_rows(
+    T: Tables, patterns: np.ndarray, starts: np.ndarray, rows: np.ndarray, A: np.ndarray,
+    b: np.ndarray,
+) -> None:
+    """A (F, k), b (F,): the half-spaces a.u <= b with unit normals of listed facets."""
+    k, N, m0 = T.base.shape[0] - 2, T.base.shape[1], len(T.rows)
+    G, bits = np.empty((k + 4, N)), np.empty(N, np.uint8)
+    for r in range(len(patterns)):
+        unpack(patterns[r], bits)
+        pattern_forms(T, bits, G)
+        for f in range(starts[r], starts[r + 1]):
+            if rows[f] < m0:
+                A[f], b[f] = T.rows[rows[f]], T.bounds[rows[f]]
+                continue
+            j = rows[f] - m0
+            s = 1.0 if bits[j] == 1 else -1.0
+            length = 0.0
+            for c in range(k):
+                length += G[1 + c, j] * G[1 + c, j]
+            length = np.sqrt(length)
+            for c in range(k):
+                A[f, c] = -s * G[1 + c, j] / length
+            b[f] = s * G[0, j] / length
