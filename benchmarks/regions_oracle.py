@@ -45,14 +45,14 @@ def patterns(
     seconds: float = float("inf"),
 ) -> tuple[np.ndarray, int, bool]:
     """Patterns of the regions in a box, packed bits in the order found, the number of linear
-    programmes, and whether the search came to its end in the given seconds."""
+    programmes, and whether the search came to its end in the given seconds of the processor."""
     d = layers.dimension
     search = Search(
         layers, [layer.rows.dense().to_float() for layer in layers.layers],
         box_model(np.broadcast_to(low, d), np.broadcast_to(high, d)),
         np.zeros(layers.units, dtype=np.uint8), np.zeros((layers.units, 1 + d)),
     )
-    until = time.perf_counter() + seconds
+    until = time.process_time() + seconds
     complete = True
     layer_of = np.repeat(np.arange(len(layers.layers)), np.diff(layers.starts))
     stack: list[tuple[int, int, int, np.ndarray]] = []
@@ -67,7 +67,7 @@ def patterns(
             hand_on(search, int(layer_of[unit]), unit, form, other)
             unit += 1
         search.found.append(np.packbits(search.bits))
-        complete = time.perf_counter() < until
+        complete = time.process_time() < until
         if not stack:
             break
         unit, rows, bit, point = stack.pop()
