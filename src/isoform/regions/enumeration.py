@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Enumerating the activation regions of a domain: in memory or into a store that resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoform.errors import Refused
+from isoform.network.charts import Chart
+from isoform.network.domain import Domain, bound_to
+from isoform.network.network import Network, value_bytes
+from isoform.regions.listing import Listing, Regions, Stream, Task
+from isoform.regions.memory import Memory
+from isoform.regions.progress import PatternsAt, Progress, Share, float_patterns
+from isoform.regions.tasks import Budget, Run
+from isoform.regions.workers import Job, Search, compiled_charts, splitting
+
+if TYPE_CHECKING:
+    from isoform.regions.store_file import Meta
+
+LARGEST_TASK = 4096  # regions
+WORK_OF_A_TASK = 20_000_000  # units times squared dimension times regions: a fraction of a second
+ROWS = 65_536  # regions a chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the charts come from; a store keeps it, and resumes nothing else.
+
+    network: digest of the primitive network. domain: as text. domain_digest: of its encoding.
+    """
+
+    network: str
+    domain: str
+    domain_digest: str
+
+
+def origin(network: Network, domain: Domain) -> Origin:
+    """The origin of the charts of a primitive network on a domain."""
+    bound = bound_to(domain, network.dimension)
+    encoding = b"".join(value_bytes(bound))
+    return Origin(network.digest, repr(bound), hashlib.sha256(encoding).hexdigest())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enumeration:
+    """What was found. kind: activation regions, each a full-dimensional cell of one pattern.
+
+    count: regions listed, each once. complete: whether there are no others; if not, `stopped` says
+    why, and `count` is a lower bound. seconds: of work, earlier runs included. open_tasks: subtrees
+    left. programs: linear programs solved; decided: questions that exact arithmetic answered.
+    units, dimension: N and k.
+    """
+
+    count: int
+    complete: bool
+    stopped: str | None
+    seconds: float
+    open_tasks: int
+    programs: int
+    decided: int
+    units: int
+    dimension: int
+    charts: tuple[Chart, ...] = field(repr=False)
+    listing: Listing = field(repr=False)
+
+    def chunks(self, rows: int = ROWS) -> Iterator[Regions]:
+        """The regions in the order of their patterns, so many at a time; with a store, no more is
+        in memory."""
+        return self.listing.chunks(rows)
+
+    def streams(self) -> Iterator[Stream]:
+        """The token streams (where recorded) of what is explored, by chart and prefix."""
+        return self.listing.streams()
+
+    def patterns(self) -> np.ndarray:
+        """All patterns at once, (count, ceil(N / 8)) packed bits."""
+        empty = np.zeros((0, -(-self.units // 8)), dtype=np.uint8)
+        return np.concatenate([empty, *(chunk.patterns for chunk in self.chunks())])
+
+    def points(self) -> np.ndarray:
+        """All witnesses at once, (count, k), in the coordinates of their charts."""
+        empty = np.zeros((0, self.dimension))
+        return np.concatenate([empty, *(chunk.points for chunk in self.chunks())])
+
+
+def enumerate_regions(
+    charts: Sequence[Chart],
+    *,
+    origin: Origin | None = None,
+    store: str | os.PathLike[str] | None = None,
+    budget: Budget | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    record: bool = False,
+    task_regions: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    patterns_at: PatternsAt | None = None,
+    search: Search | None = None,
+) -> Enumeration:
+    """The activation regions of the charts of a domain, until all are found or the budget is spent.
+
+    store: a file to keep them in, or to go on from (needs `origin`); else in memory. workers: 1 for
+    this process, more for as many processes, None for this process and, after a second, all cores.
+    cluster: address of a Dask scheduler. record: keep token streams, for a certificate. An
+    interrupt (Ctrl-C) ends the run like a budget; a second one ends it at once.
+
+    The list, the witnesses and the streams of a complete enumeration depend on nothing but the
+    charts, `task_regions` and `record`. A pattern that meets several charts counts once, with the
+    witness in the first. Raises DomainError for a domain without interior, Refused for a store of
+    something else and for workers that cannot be had, FormatError for a file that is no store.
+    """
+    search = search or splitting()
+    charts = tuple(charts)
+    units, k = charts[0].layers.units, charts[0].dimension
+    size = task_regions or default_task(units, k)
+    roots = [Task(chart, b"") for chart in range(len(charts))]
+    listing: Listing
+    if store is None:
+        listing = Memory(units, k, roots)
+    else:
+        from isoform.regions.store import Store
+
+        if origin is None:
+            raise ValueError("a store needs the origin of the charts: give origin(network, domain)")
+        listing = Store(store, meta_of(origin, charts, size, record), roots)
+        size, record = listing.meta.task_regions, listing.meta.record
+        if task_regions not in (None, size):
+            listing.close()
+            raise Refused(f"{store} has tasks of {size} regions, not {task_regions}")
+    try:
+        job = Job(search, compiled_charts(search, charts), size, record)
+        run = Run(job, listing, budget or Budget())
+        if progress is not None:
+            run.report = progress
+            run.share = Share(charts[0], patterns_at or float_patterns)
+        run.whole(workers, cluster)
+    finally:
+        listing.close()
+    return Enumeration(
+        count=listing.count, complete=listing.open_tasks == 0,
+        stopped=run.stopped if listing.open_tasks else None, seconds=listing.seconds,
+        open_tasks=listing.open_tasks, programs=listing.programs, decided=listing.decided,
+        units=units, dimension=k, charts=charts, listing=listing,
+    )
+
+
+def default_task(units: int, dimension: int) -> int:
+    """Regions a task lists at most: fewer where each costs more."""
+    return max(16, min(LARGEST_TASK, WORK_OF_A_TASK // (max(1, units) * dimension**2)))
+
+
+def meta_of(origin: Origin, charts: Sequence[Chart], size: int, record: bool) -> Meta:
+    from isoform.regions.store_file import Meta
+
+    return Meta(
+        network=origin.network, domain=origin.domain, domain_digest=origin.domain_digest,
+        kind="activation", units=charts[0].layers.units, dimension=charts[0].dimension,
+        charts=len(charts), task_regions=size, record=record,
+    )
