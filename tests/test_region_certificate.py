@@ -139,6 +139,20 @@ def test_a_long_stream_is_settled_in_windows(monkeypatch: pytest.MonkeyPatch) ->
     rejected(with_streams(whole, [edited(stream, points={last: 2.0})]), f"point {last} is not")
 
 
+def test_many_regions_on_the_line() -> None:
+    """Every wall has the others on one side: a path of 200 splits, 20,000 tokens."""
+    n = 200
+    network = net(np.ones((n, 1)), -np.arange(n) / n, Relu())
+    codes, ids, points = [], [], [(j - 0.5) / n for j in range(n + 1)]
+    for j in range(n):
+        codes += [Token.SPLIT_MINUS_FIRST] + [Token.MINUS_BASIS] * (n - j - 1)
+        ids += [2 + j] * (n - j - 1)
+    check(claimed(network, n + 1, codes, ids, points))
+    rejected(claimed(network, n + 1, codes, ids, [*points[:-1], points[-2]]), "point 200 is not")
+    ids[-1] -= 1
+    rejected(claimed(network, n + 1, codes, ids, points), "not on the path|does not prove")
+
+
 def test_cells_that_no_double_is_in() -> None:
     """Two walls 2^-1075 apart: one region between them, its point exact."""
     network = claims.thin()
@@ -278,8 +292,9 @@ def test_other_evidence_and_other_claims() -> None:
 def test_networks_that_have_no_regions_to_count() -> None:
     smooth = net([[1], [1]], [0, 0], Opaque("tanh"))
     rejected(claimed(smooth, 1, [0], [], [[0.5]]), "not piecewise linear")
-    wide = net(np.ones((1 << 13, 1)), None, Relu())
-    rejected(claimed(wide, 1, [0], [], [[0.5]]), "too many to count")
+    for wide, domain in ((np.ones((1 << 13, 1)), BOX), (np.ones((1, 300)), Everywhere())):
+        network = net(wide, None, Relu())
+        rejected(claimed(network, 1, [0], [], [[0.5]], domain), "too many to count")
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -299,6 +314,14 @@ def test_save_and_load(tmp_path: Path, run: Any) -> None:
     ran = run(f"check {path}")
     assert ran.code == 0
     assert "exactly 3 activation regions everywhere" in ran.out
+
+
+def test_one_file_is_compared(tmp_path: Path, run: Any) -> None:
+    path, made = tmp_path / "a.certificate.json", certified(read("b.npz").network, BOX)
+    save(made, path)
+    assert "files compared  yes" in run(f"check {path} --source b.npz").out
+    assert run(f"check {path} --source a.npz").code == 1
+    assert run(f"check {path} --target a.npz").code == 1
 
 
 def test_hostile_parts_of_a_file(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from isoform.certificate.region_tree import check_streams
 from isoform.errors import CertificateRejected
 from isoform.network.charts import charts
 from isoform.network.claim import RegionCount
-from isoform.network.domain import Domain
+from isoform.network.domain import Domain, Everywhere
 from isoform.network.network import Network
 from isoform.network.operators import Linear, Relu, Step
 from isoform.network.unit_layers import unit_layers
 
-MOST_ENTRIES = 1 << 24  # of the rows of a layer over the inputs and all units
+MOST_WEIGHTS = 1 << 24  # of all values as rows over inputs and units, in all charts
 MOST_PRODUCTS = 1 << 34  # to write the network as layers of units
 
 
@@ -32,7 +32,7 @@ def count_regions(
         raise CertificateRejected("regions", "a count is about one network, here are two")
     if relation.kind != "activation":
         raise CertificateRejected("regions", f"no evidence counts {relation.kind!r:.40} regions")
-    check_amount(source)
+    check_amount(source, 2 * source.dimension + 1 if isinstance(domain, Everywhere) else 1)
     parts = charts(unit_layers(source), domain)
     if len(parts) != len(data.charts):
         raise malformed(f"{len(data.charts)} charts, the domain has {len(parts)}")
@@ -61,8 +61,8 @@ def check_joined(streams: tuple[Stream, ...], holes: tuple[bytes, ...], complete
         raise CertificateRejected("regions", f"{len(holes) - len(prefixes) + 1} holes are open")
 
 
-def check_amount(network: Network) -> None:
-    """Rows over inputs and units stay within reach, before they are written out."""
+def check_amount(network: Network, count: int) -> None:
+    """Rows over inputs and units stay within reach, in so many charts, before they are written."""
     sizes = [network.dimension, *(node.shape[0] for node in network.nodes)]
     units = sum(n.shape[0] for n in network.nodes if isinstance(n.operator, Relu | Step))
     width = 1 + network.dimension + units
@@ -70,5 +70,5 @@ def check_amount(network: Network) -> None:
         node.shape[0] * sizes[operand] * width
         for node in network.nodes if isinstance(node.operator, Linear) for operand in node.operands
     )
-    if max(sizes) * width > MOST_ENTRIES or products > MOST_PRODUCTS:
+    if count * sum(sizes) * width > MOST_WEIGHTS or count * products > MOST_PRODUCTS:
         raise malformed(f"{units:,} units of {network.dimension:,} inputs are too many to count")

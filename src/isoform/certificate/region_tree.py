@@ -22,8 +22,7 @@ from isoform.certificate.region_rows import Cells
 from isoform.errors import CertificateRejected
 from isoform.network.charts import Chart
 
-WINDOW = 4096  # tokens and leaves whose arithmetic is done together
-LARGEST_WINDOW = 1 << 20  # entries of forms in a window
+WINDOW = 1 << 17  # integers in the arithmetic that is done together, about
 PLUS_FIRST, PLUS_BOX, PLUS_BASIS, PLUS_FOLLOW, BOX, EMPTY, HOLE, LEAF = map(int, (
     Token.SPLIT_PLUS_FIRST, Token.PLUS_BOX, Token.PLUS_BASIS, Token.PLUS_FOLLOW, Token.BOX,
     Token.EMPTY, Token.HOLE, Token.LEAF,
@@ -106,7 +105,7 @@ class Walk:
         self.asked = self.cells.asked()
         self.row_count, self.box_count = self.m, 1
         self.layer, self.base, self.end = -1, 0, 0
-        self.unit = self.box = self.at = self.id_at = self.leaves = self.settled = 0
+        self.unit = self.box = self.at = self.id_at = self.leaves = self.load = 0
         self.fine = dict(stream.fine)
         self.holes: list[bytes] = []
         self.ended: list[bytes] = []  # signs of the leaves of the window
@@ -118,6 +117,8 @@ class Walk:
     def run(self) -> None:
         """Read the whole stream."""
         for unit, code in enumerate(self.stream.prefix):
+            if self.load > WINDOW:
+                self.settle()
             if unit == self.end:
                 self.enter()
             if code & 2:
@@ -135,9 +136,9 @@ class Walk:
     def node(self) -> bool:
         """From a node to the end of its path, then to the next open node; False: there is none."""
         codes, total, count = self.codes, len(self.codes), self.units
-        if self.at - self.settled > WINDOW:
-            self.settle()
         while True:
+            if self.load > WINDOW:
+                self.settle()
             unit = self.unit
             if unit == count:
                 if self.at < total and codes[self.at] == EMPTY:
@@ -175,6 +176,7 @@ class Walk:
         active = code & 1
         sign = 2 * active - 1
         self.signs[unit] = active
+        self.load += 1 + self.k
         if code <= PLUS_BOX:
             self.asked.by_box += (self.base + unit, self.box, sign, self.at - 1)
         elif code <= PLUS_BASIS:
@@ -192,6 +194,7 @@ class Walk:
     def split(self, unit: int, box: int, active: int) -> None:
         """Go to the side of the unit's wall: one row more, and the box that it tightens."""
         self.signs[unit] = 2 + active
+        self.load += 1 + self.k
         self.path.append(unit)
         self.rows[self.m + unit] = self.row_count
         self.asked.walls.append((self.base + unit, 2 * active - 1))
@@ -202,9 +205,6 @@ class Walk:
 
     def enter(self) -> None:
         """The first unit of a layer: its forms on the cell."""
-        entries = (self.asked.forms - len(self.cells.forms)) * (1 + self.k)
-        if self.at - self.settled > WINDOW or entries > LARGEST_WINDOW:
-            self.settle()
         self.layer += 1
         start, self.end = self.starts[self.layer], self.starts[self.layer + 1]
         self.first[self.layer] = self.asked.forms
@@ -212,6 +212,7 @@ class Walk:
         self.asked.prefixes[self.layer].append((slots, bytes(self.signs[:start])))
         self.base = self.asked.forms - start
         self.asked.forms += self.end - start
+        self.load += sum(self.cells.weights[self.layer].weights.shape) * (1 + self.k)
 
     def back(self) -> bool:
         """The last open node: the second side of its split."""
@@ -235,6 +236,7 @@ class Walk:
         if self.leaves == len(self.stream.points):
             raise self.fail("more leaves than points")
         self.leaves += 1
+        self.load += (self.m + len(self.path)) * (1 + self.k)
         self.ended.append(bytes(self.signs))
         self.asked.path_rows += [self.rows[self.m + unit] for unit in self.path]
         self.asked.path_lengths.append(len(self.path))
@@ -249,11 +251,11 @@ class Walk:
 
     def tighten(self) -> None:
         """Bounds of coordinates, each by k rows."""
-        if self.at - self.settled > WINDOW:
-            self.settle()
         words = [self.number() for _ in range(-(-self.k // MASK))]
         for end in range(2 * self.k):
             if words[end // (2 * MASK)] >> end % (2 * MASK) & 1:
+                if self.load > WINDOW:
+                    self.settle()
                 self.asked.boxes.append((self.box, ~len(self.asked.bounds)))
                 self.asked.bounds.append((end // 2, 2 * (end % 2) - 1, self.take(self.k)))
                 self.box = self.box_count
@@ -271,6 +273,7 @@ class Walk:
         """The rows with the next ids."""
         ids = self.ids[self.id_at : self.id_at + count]
         self.id_at += count
+        self.load += count * (1 + self.k)
         try:
             found = [self.rows[i] for i in ids]
         except IndexError:
@@ -295,7 +298,7 @@ class Walk:
             shape = (len(self.ended), self.units)
             self.patterns.append(np.packbits(signs.reshape(shape), axis=1))
         self.ended = []
-        self.settled = self.at
+        self.load = 0
         self.renumber(boxes)
 
     def renumber(self, boxes: list[int]) -> None:
