@@ -18,11 +18,11 @@ from isoform.forms import FORMS
 PUBLIC = [
     "Affine", "Binary", "Box", "CertificateRejected", "Claim", "ContractBroken", "Conversion",
     "Convolutional", "DomainError", "Equal", "Everywhere", "Exact", "FeedForward", "FiniteSet",
-    "FormatError", "IsoformError", "Layered", "Limit", "Model", "Network", "NoRoute",
-    "NotInClass", "Plan", "Polytope", "Proved", "Refused", "Refuted", "Reporter", "SameDecision",
-    "Sequences", "Size", "TooLarge", "Undecided", "Union", "UnsupportedModel", "Within",
-    "__version__", "atlas", "check", "convert", "deliver", "domain", "evaluate", "evaluate_exact",
-    "plan", "prove", "read", "report", "to_torch", "write",
+    "FormatError", "IsoformError", "Layered", "Limit", "LinearRegions", "Model", "Network",
+    "NoRoute", "NotInClass", "Plan", "Polytope", "Proved", "Refused", "Refuted", "RegionCount",
+    "Reporter", "SameDecision", "Sequences", "Size", "TooLarge", "Undecided", "Union",
+    "UnsupportedModel", "Within", "__version__", "atlas", "check", "convert", "deliver", "domain",
+    "evaluate", "evaluate_exact", "plan", "prove", "read", "regions", "report", "to_torch", "write",
 ]
 
 

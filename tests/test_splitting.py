@@ -162,6 +162,7 @@ def test_tasks_make_up_the_whole(seed: int, most: int) -> None:
     while todo:
         found = explore(piece, todo.pop(), most=most)
         assert np.sum(found.codes == HOLE) == len(found.children)
+        assert all(len(node.prefix) < piece.units for node in found.children)
         parts += [row.tobytes() for row in found.patterns]
         todo += found.children
     assert len(parts) == len(whole) and set(parts) == whole

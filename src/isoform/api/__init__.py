@@ -28,6 +28,18 @@ from isoform.api.destinations import (
 )
 from isoform.api.domains import domain
 from isoform.api.inspection import Inspection, inspection
+from isoform.api.linear_regions import (
+    LinearRegions,
+    Piecewise,
+    check_region_output,
+    estimate_regions,
+    piecewise,
+    point_of,
+    points_of,
+    region_at,
+    regions,
+    regions_along,
+)
 from isoform.api.proving import (
     carried_over,
     context,
@@ -61,11 +73,12 @@ from isoform.report.page import Report, page
 from isoform.verify.prove import prove as decide
 
 __all__ = [
-    "Conversion", "Delivery", "Inspection", "Model", "Plan", "Report", "Reporter", "Verdict",
-    "atlas", "certificate_of", "check", "check_certificate_path", "check_destination", "convert",
-    "deliver", "domain", "epsilon", "evaluate", "evaluate_exact", "inspection", "name_of", "plan",
-    "prove", "prove_exact", "read", "report", "save", "signatures_apart", "step_rows",
-    "to_torch", "write",
+    "Conversion", "Delivery", "Inspection", "LinearRegions", "Model", "Piecewise", "Plan", "Report",
+    "Reporter", "Verdict", "atlas", "certificate_of", "check", "check_certificate_path",
+    "check_destination", "check_region_output", "convert", "deliver", "domain", "epsilon",
+    "estimate_regions", "evaluate", "evaluate_exact", "inspection", "name_of", "piecewise", "plan",
+    "point_of", "points_of", "prove", "prove_exact", "read", "region_at", "regions",
+    "regions_along", "report", "save", "signatures_apart", "step_rows", "to_torch", "write",
 ]
 
 EVERYWHERE = Everywhere()

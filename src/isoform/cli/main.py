@@ -20,6 +20,7 @@ from isoform.cli.demo import demo
 from isoform.cli.inspect import inspect
 from isoform.cli.output import DOMAINS, ERROR, INTERRUPTED, REJECTED, complain
 from isoform.cli.prove import prove
+from isoform.cli.regions import regions
 from isoform.errors import CertificateRejected, IsoformError
 from isoform.version import VERSION
 
@@ -34,7 +35,7 @@ def program() -> None:
     """One function, many forms: rewrite a trained network, and prove it unchanged."""
 
 
-for verb in (inspect, convert, prove, check, atlas, demo):
+for verb in (inspect, convert, prove, check, regions, atlas, demo):
     program.add_command(verb)
 
 

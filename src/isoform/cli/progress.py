@@ -67,3 +67,8 @@ class Progress(Reporter):
 
     def replaying(self, points: int) -> None:
         self.say(f"running source and result on {points} points", long=True)
+
+    def regions(self, at: Any) -> None:
+        """How far the search for regions is."""
+        share = "" if at.share is None else f", about {at.share:.0%} of the volume"
+        self.say(f"{at.regions:,} regions{share}, {at.rate:,.0f} a second, {at.open_tasks:,} open")

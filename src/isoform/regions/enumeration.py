@@ -18,6 +18,7 @@ from isoform.network.network import Network, value_bytes
 from isoform.regions.listing import Listing, Regions, Stream, Task
 from isoform.regions.memory import Memory
 from isoform.regions.progress import PatternsAt, Progress, Share, float_patterns
+from isoform.regions.tally import Tally
 from isoform.regions.tasks import Budget, Run
 from isoform.regions.workers import Job, Search, compiled_charts, splitting
 
@@ -99,6 +100,7 @@ def enumerate_regions(
     workers: int | None = None,
     cluster: str | None = None,
     record: bool = False,
+    listed: bool = True,
     task_regions: int | None = None,
     progress: Callable[[Progress], object] | None = None,
     patterns_at: PatternsAt | None = None,
@@ -108,8 +110,9 @@ def enumerate_regions(
 
     store: a file to keep them in, or to go on from (needs `origin`); else in memory. workers: 1 for
     this process, more for as many processes, None for this process and, after a second, all cores.
-    cluster: address of a Dask scheduler. record: keep token streams, for a certificate. An
-    interrupt (Ctrl-C) ends the run like a budget; a second one ends it at once.
+    cluster: address of a Dask scheduler. record: keep token streams, for a certificate. listed:
+    false only counts, with neither store nor streams. An interrupt (Ctrl-C) ends the run like a
+    budget; a second one ends it at once.
 
     The list, the witnesses and the streams of a complete enumeration depend on nothing but the
     charts, `task_regions` and `record`. A pattern that meets several charts counts once, with the
@@ -122,18 +125,10 @@ def enumerate_regions(
     size = task_regions or default_task(units, k)
     roots = [Task(chart, b"") for chart in range(len(charts))]
     listing: Listing
-    if store is None:
-        listing = Memory(units, k, roots)
+    if store is not None:
+        listing, size, record = resumed(store, origin, charts, task_regions, size, record)
     else:
-        from isoform.regions.store import Store
-
-        if origin is None:
-            raise ValueError("a store needs the origin of the charts: give origin(network, domain)")
-        listing = Store(store, meta_of(origin, charts, size, record), roots)
-        size, record = listing.meta.task_regions, listing.meta.record
-        if task_regions not in (None, size):
-            listing.close()
-            raise Refused(f"{store} has tasks of {size} regions, not {task_regions}")
+        listing = Memory(units, k, roots) if listed else Tally.of(roots)
     try:
         job = Job(search, compiled_charts(search, charts), size, record)
         run = Run(job, listing, budget or Budget())
@@ -149,6 +144,23 @@ def enumerate_regions(
         open_tasks=listing.open_tasks, programs=listing.programs, decided=listing.decided,
         units=units, dimension=k, charts=charts, listing=listing,
     )
+
+
+def resumed(
+    path: str | os.PathLike[str], origin: Origin | None, charts: Sequence[Chart],
+    asked: int | None, size: int, record: bool,
+) -> tuple[Listing, int, bool]:
+    """The store, new or as it was left, with the size of its tasks and whether it keeps streams."""
+    from isoform.regions.store import Store
+
+    if origin is None:
+        raise ValueError("a store needs the origin of the charts: give origin(network, domain)")
+    roots = [Task(chart, b"") for chart in range(len(charts))]
+    store = Store(path, meta_of(origin, charts, size, record), roots)
+    if asked not in (None, store.meta.task_regions):
+        store.close()
+        raise Refused(f"{path} has tasks of {store.meta.task_regions} regions, not {asked}")
+    return store, store.meta.task_regions, store.meta.record
 
 
 def default_task(units: int, dimension: int) -> int:

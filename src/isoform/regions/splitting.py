@@ -131,11 +131,15 @@ def explore(
     _, out = allocated(compiled, 1, min(BATCH, most))
     status, fresh = FULL, True
     while status != DONE:
-        if found.regions >= most:
-            children = open_nodes(state, fresh)
+        left = max(0, most - found.regions)
+        leaf = int(state.at[U]) == compiled.units
+        if left == 0 and fresh and not leaf:
+            children = open_nodes(state)
             found.say(np.full(len(children), HOLE, dtype=np.uint8), np.zeros(0, dtype=np.int32))
             break
-        status = run(compiled.tables, state, out, min(BATCH, most - found.regions), REFRESH, fresh)
+        # A leaf is never left open: it has no token, so a hole after it could not be told apart.
+        wanted = max(left, 1) if fresh else left
+        status = run(compiled.tables, state, out, min(BATCH, wanted), REFRESH, fresh)
         found.take(state, out)
         fresh = True
         if status == DEEP:
@@ -148,10 +152,9 @@ def explore(
     return finished(compiled, int(state.at[PROGRAMS]), found, children)
 
 
-def open_nodes(state: State, fresh: bool) -> list[Node]:
-    """The current node if it is still to be started, then the siblings, the last first."""
-    here = bytes(state.sign[: state.at[U]])
-    nodes = [Node(here)] if fresh else []
+def open_nodes(state: State) -> list[Node]:
+    """The current node, then the siblings, the last first."""
+    nodes = [Node(bytes(state.sign[: state.at[U]]))]
     entries = state.bases[SIBLINGS : SIBLINGS + state.at[STACK], -3:]
     for unit, _, side in entries[::-1].tolist():
         nodes.append(Node(bytes(state.sign[:unit]) + bytes([3 if side > 0 else 2])))

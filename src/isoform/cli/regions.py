@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`isoform regions`: the linear regions of a model on a domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from isoform.cli.output import DOMAINS, DONE, UNDECIDED, Batch, batch_option, common, emit, note
+from isoform.cli.progress import Progress
+from isoform.errors import Refused
+
+if TYPE_CHECKING:
+    from isoform.api import LinearRegions, Model, Piecewise
+    from isoform.network.domain import Domain
+
+EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
+
+
+@click.command(epilog=f"{DOMAINS} {EXAMPLE}")
+@click.argument("model")
+@click.option("--on", metavar="DOMAIN", required=True,
+              help="Where; with --slice, a domain of the slice's coordinates.")
+@click.option("--slice", "slice_through", metavar="A.npy,B.npy,...",
+              help="The slice through these points: 0 at the first, unit vectors at the others.")
+@click.option("--kind", type=click.Choice(["activation", "connected", "affine"]),
+              default="activation", show_default=True, help="Which regions are counted.")
+@click.option("--count", is_flag=True, help="The number alone: no list, little memory.")
+@click.option("--estimate", is_flag=True, help="Predict the number by sampling, with an interval.")
+@click.option("--at", "point", metavar="X,Y,...|FILE.npy",
+              help="Describe the region of one point; nothing is enumerated.")
+@click.option("--along", metavar="A.npy,B.npy",
+              help="The regions that a segment meets; nothing is enumerated.")
+@click.option("--store", metavar="FILE", help="Keep the regions there, and go on from there.")
+@click.option("--budget", "budgets", metavar="K=V", multiple=True,
+              help="Stop after regions=N, seconds=S or bytes=N; may be given several times.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N",
+              help="Processes; all cores by default, where the search takes over a second.")
+@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler that lends its workers.")
+@click.option("--certificate", metavar="FILE", help="Where to write the certificate of the count.")
+@click.option("--no-prove", is_flag=True, help="Do not let the checker re-derive the count.")
+@click.option("-o", "output", metavar="FILE",
+              help=".png: a picture (two inputs or a plane slice); .npz, .parquet: the list.")
+@click.option("--seed", type=int, default=0, hidden=True)
+@batch_option
+@common
+def regions(
+    model: str, on: str, slice_through: str | None, kind: str, count: bool, estimate: bool,
+    point: str | None, along: str | None, store: str | None, budgets: tuple[str, ...],
+    workers: int | None, cluster: str | None, certificate: str | None, no_prove: bool,
+    output: str | None, seed: int, batch: Batch, as_json: bool, debug: bool,
+) -> int:
+    """Count, list and certify the linear regions of MODEL on DOMAIN.
+
+    Exit status 0: all regions were found; 2: a budget ran out, and the number is a lower bound.
+    """
+    from isoform import api
+
+    asked = {"--count": count, "--estimate": estimate, "--at": point is not None,
+             "--along": along is not None}
+    chosen = [name for name, given in asked.items() if given]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{chosen[0]} and {chosen[1]} exclude each other")
+    if certificate is not None and (no_prove or chosen):
+        raise click.UsageError(f"--certificate and {[*chosen, '--no-prove'][0]} exclude each other")
+    limits = budget(budgets)
+    if certificate is not None:
+        api.check_certificate_path(certificate)
+    if output is not None:
+        api.check_region_output(output, counted=bool(chosen))
+    domain = api.domain(on)
+    through = None if slice_through is None else api.points_of(slice_through.split(","))
+    held = api.read(model, batch=batch)
+    if point is not None or along is not None:
+        return describe(api.piecewise(held, domain, through), point, along, as_json)
+    if estimate:
+        return predict(held, domain, through, limits.get("seconds", 10.0), seed, as_json)
+    with Progress() as progress:
+        found = api.regions(
+            held, on=domain, slice_through=through, kind=kind, listed=not count, store=store,
+            budget=limits, workers=workers, cluster=cluster,
+            prove=False if no_prove else True if certificate is not None else None,
+            progress=progress.regions,
+        )
+    return deliver(found, certificate, output, store, as_json)
+
+
+def describe(of: Piecewise, point: str | None, along: str | None, as_json: bool) -> int:
+    """One region, or those that a segment meets."""
+    from isoform import api
+    from isoform.report.region_tables import region_record, segment_record
+
+    if point is not None:
+        region = api.region_at(of, api.point_of(point))
+        emit(region_record(region), str(region), as_json)
+        return DONE
+    ends = api.points_of((along or "").split(","))
+    if len(ends) != 2:
+        raise click.UsageError("--along takes two files, A.npy,B.npy")
+    segment = api.regions_along(of, ends[0], ends[1])
+    emit(segment_record(segment), str(segment), as_json)
+    return DONE
+
+
+def predict(
+    held: Model, on: Domain, through: Any, seconds: float, seed: int, as_json: bool
+) -> int:
+    """The estimate."""
+    from isoform import api
+    from isoform.report.region_tables import estimate_record, estimate_text
+
+    of, found = api.estimate_regions(
+        held, on=on, slice_through=through, seconds=seconds, seed=seed
+    )
+    emit(estimate_record(of, found), estimate_text(of, found), as_json)
+    return DONE
+
+
+def deliver(
+    found: LinearRegions, certificate: str | None, output: str | None, store: str | None,
+    as_json: bool,
+) -> int:
+    """What is to be written of the regions, and what is printed."""
+    from isoform import api
+    from isoform.report.region_tables import regions_record, regions_text
+
+    written = []
+    if output is not None:
+        found.save(output)
+        written.append(("written", output))
+    if certificate is not None and found.certificate is not None:
+        api.save(found.certificate, certificate)
+        written.append(("certificate", certificate))
+    record = regions_record(found) | {
+        "certificate": certificate, "output": output, "store": store,
+    }
+    emit(record, regions_text(found, written), as_json)
+    if not found.complete:
+        more = "the same command goes on" if store else "with --store FILE it could go on"
+        note(f"stopped: {found.found.stopped}; what was found is a lower bound; {more}")
+    return DONE if found.complete else UNDECIDED
+
+
+def budget(given: tuple[str, ...]) -> dict[str, float]:
+    """`regions=1e6` and the like."""
+    limits: dict[str, float] = {}
+    for entry in given:
+        name, mark, value = entry.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in ("regions", "seconds", "bytes") or not mark or not 0 < number < 1e18:
+            raise Refused(
+                f"--budget {entry}: give regions=N, seconds=S or bytes=N with a positive number"
+            )
+        limits[name] = number if name == "seconds" else int(number)
+    return limits
