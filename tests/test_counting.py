@@ -34,6 +34,7 @@ from isoform.regions.counting import (
     zaslavsky,
 )
 from isoform.regions.layer_bounds import bounds_of
+from isoform.text import count
 from random_networks import graphs
 from regions_oracle import patterns, read_layers
 
@@ -124,6 +125,21 @@ def test_the_order_of_the_bounds(d: int, widths: list[int]) -> None:
     assert known == sorted(known)
     assert (montufar_lower(d, widths) is None) == (min(widths) < d)
     assert (serra_lower(d, widths) is None) == (min(widths) < 3 * d)
+
+
+def test_a_bound_of_any_size_can_be_written() -> None:
+    assert count(serra_upper(784, [512] * 4)) == "4.31e+615"
+    assert [count(n) for n in (999_999, 10**12 - 1, 10**12, 1_234_567_890_123)] == [
+        "999,999", "999,999,999,999", "1e+12", "1.23e+12"]
+
+
+def test_the_plain_loop_knows_the_true_counts(bench: Path) -> None:
+    """The loop is what other searches are held against; the counts are known from rationals."""
+    for name, expected in (("degIdent_s0", 173), ("degNobias_s0", 52), ("degQuant_s0", 91)):
+        found, programs, complete = patterns(read_layers(bench / "regions" / f"{name}.npz"))
+        assert complete and programs > len(found) == len(np.unique(found, axis=0)) == expected
+    found, _, complete = patterns(read_layers(bench / "regions" / "10-16-16-1_s0.npz"), seconds=0)
+    assert not complete and len(found) == 1
 
 
 def test_nonsense_is_refused() -> None:

@@ -50,8 +50,8 @@ def html_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str
 
 
 def count(number: int) -> str:
-    """12,345 in full, large counts as 1.23e+12."""
-    return f"{number:,}" if number < SMALL**2 else f"{float(number):.3g}"
+    """12,345 in full, large counts as 1.23e+12, however large."""
+    return f"{number:,}" if number < SMALL**2 else decimal(Fraction(number))
 
 
 def plural(number: int, noun: str) -> str:
