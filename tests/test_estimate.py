@@ -150,8 +150,6 @@ def test_leaves_that_are_empty_or_elsewhere() -> None:
     assert leaf_prefixes(codes, b"", 3) == [bytes([3, 3, 0])]
     assert leaf_prefixes(np.array([0, 9], np.uint8), b"", 1) == [bytes([3])]
     assert leaf_prefixes(np.array([0, 11, 9], np.uint8), b"", 1) == [bytes([2])]
-    assert leaf_prefixes(np.array([0, 10], np.uint8), b"", 1) == [bytes([2])]
-    assert leaf_prefixes(np.array([0, 10, 10], np.uint8), b"", 1) == []
 
 
 def test_the_first_units_alone(bench: Path) -> None:

@@ -6,15 +6,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from isoform.regions.splitting_state import BOX, EMPTY, HOLE, SPLIT_MINUS_FIRST, SPLIT_PLUS_FIRST
-
-LEAF = 11  # says that an EMPTY that follows is not this leaf's
+from isoform.regions.splitting_state import (
+    BOX,
+    EMPTY,
+    HOLE,
+    LEAF,
+    SPLIT_MINUS_FIRST,
+    SPLIT_PLUS_FIRST,
+)
 
 
 def leaf_prefixes(codes: np.ndarray, prefix: bytes, units: int) -> list[bytes]:
     """The prefix of every region of a token stream that starts at `prefix`, in order; each has
-    `units` codes. Subtrees left to other streams are left out; they are the last of the tree, so
-    that a HOLE is a leaf's if there is one for every open node as well."""
+    `units` codes. Subtrees left to other streams are left out."""
     path = np.zeros(units, dtype=np.uint8)
     path[: len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
     splits = int(np.count_nonzero(codes <= max(SPLIT_MINUS_FIRST, SPLIT_PLUS_FIRST)))
@@ -35,11 +39,10 @@ def follow(codes: np.ndarray, path: np.ndarray, first: int, found: np.ndarray) -
         ended = False
         if unit == units:
             ended = True
-            after = codes[at] if at < len(codes) else LEAF
-            if after == EMPTY or (after == HOLE and len(codes) - at > depth):
+            after = codes[at] if at < len(codes) else BOX
+            if after in (EMPTY, LEAF):
                 at += 1
-            else:
-                at += at < len(codes) and after == LEAF
+            if after != EMPTY:
                 found[count] = path
                 count += 1
         else:
