@@ -59,24 +59,44 @@ def independent(rows: Sequence[Row], first: Sequence[int], rank: int) -> list[in
     return chosen
 
 
-def is_facet(rows: Sequence[Row], at: int, horizon: Row, hint: Sequence[int] = ()) -> bool:
+def is_facet(
+    rows: Sequence[Row], at: int, horizon: Row, hint: Sequence[int] = (),
+    pivots: Sequence[int] | None = None,
+) -> bool:
     """Whether rows[at] cuts the cell of the other, distinct rows; see `way_out`."""
-    return way_out(rows, at, horizon, hint) is not None
+    return way_out(rows, at, horizon, hint, pivots) is not None
+
+
+def is_combination(target: Row, rows: Sequence[Row]) -> bool:
+    """Whether a row is a non-negative combination of rows that are a basis of all (1, u)."""
+    width = len(target)
+    columns = flint.fmpz_mat(width, len(rows), [row[c] for c in range(width) for row in rows])
+    try:
+        multipliers = columns.solve(flint.fmpz_mat(width, 1, list(target)))
+    except (ZeroDivisionError, ValueError):
+        return False
+    return all(multipliers[i, 0] >= 0 for i in range(width))
 
 
 def way_out(
-    rows: Sequence[Row], at: int, horizon: Row, hint: Sequence[int] = ()
+    rows: Sequence[Row], at: int, horizon: Row, hint: Sequence[int] = (),
+    pivots: Sequence[int] | None = None,
 ) -> list[int] | None:
     """A direction over (1, u) that leaves the half-space rows[at] and no other; None where the row
-    is redundant among the distinct rows of a cell with an interior.
+    is redundant among the distinct rows of a cell with an interior. pivots: the `pivot_columns` of
+    the rows and the horizon, where they are known.
 
     The row is redundant iff it is a non-negative combination of the others and the horizon
     (Farkas). Starts from the rows `hint` and exchanges by the least-index rule, which ends
     (criss-cross method, Terlaky 1985; Wang 1987): with multipliers that prove redundancy, or with
     the direction.
     """
+    if len(hint) == len(horizon) - 1 and at not in hint and is_combination(
+        rows[at], [*(rows[i] for i in hint), horizon]
+    ):
+        return None
     others = [*rows[:at], *rows[at + 1 :], horizon]
-    columns = pivot_columns([*others, rows[at]])
+    columns = list(pivot_columns([*others, rows[at]]) if pivots is None else pivots)
     others = [tuple(row[c] for c in columns) for row in others]
     target = tuple(rows[at][c] for c in columns)
     rank = len(columns)

@@ -25,7 +25,8 @@ BLAND, MOST = 60, 600  # pivots until Bland's rule, until giving up
 class Cell(NamedTuple):
     """Half-spaces a.x <= b (A (n, k) unit normals), drift (n,): how far the true wall may be from
     the row within |x_i| <= reach; rows from `real` on are no half-spaces of the cell and must not
-    enter a proof. p (k,): strictly inside. live (n,): rows still in question or known to matter."""
+    enter a proof. p (k,): strictly inside. live (n,): rows still in question or known to matter.
+    contact (n, k): for facets that floats find, a point near the wall, inside all other rows."""
 
     A: np.ndarray
     b: np.ndarray
@@ -33,6 +34,7 @@ class Cell(NamedTuple):
     live: np.ndarray
     p: np.ndarray
     slack: np.ndarray
+    contact: np.ndarray
 
 
 class Vertex(NamedTuple):
@@ -233,6 +235,7 @@ def facet_at(C: Cell, n: int, j: int, q: np.ndarray, reach: float) -> int:
             if not same_wall(C, i, j, reach):
                 return OPEN
             found = SHARED
+    C.contact[j] = q
     return found
 
 
@@ -365,6 +368,7 @@ def classify(
     k = len(C.p)
     status[:n] = OPEN
     hints[:n] = -1
+    C.contact[:n] = np.nan
     if not strict(C, n):
         status[:n] = UNDECIDED
         return

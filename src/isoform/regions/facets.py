@@ -15,7 +15,7 @@ from isoform.errors import Refused
 from isoform.network.charts import Chart
 from isoform.numerics.exact import Exact
 from isoform.regions.compiled import Compiled, compiled
-from isoform.regions.exact_cell import across, half_spaces, is_facet
+from isoform.regions.exact_cell import across, half_spaces, is_facet, pivot_columns
 from isoform.regions.exact_forms import ExactForms, Row, exact_forms, primitive
 from isoform.regions.listing import Regions
 
@@ -141,10 +141,11 @@ Doubt = tuple[np.ndarray, dict[int, list[int]]]
 
 
 def classified(
-    place: Place, patterns: np.ndarray, points: np.ndarray
+    place: Place, patterns: np.ndarray, points: np.ndarray, contacts: np.ndarray | None = None
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, dict[int, Doubt]]:
     """What floats say: (region, row) of the facets of regions that they settle; whether some unit
-    may be zero; for the other regions the status of every row, and hints by row."""
+    may be zero; for the other regions the status of every row, and hints by row. contacts
+    (R, rows, k): filled with points on the facets that floats find, NaN for other rows."""
     from isoform.regions.facet_kernel import FACET, SHARED
     from isoform.regions.region_kernel import classify_regions
 
@@ -156,7 +157,8 @@ def classified(
     if place.whole:
         horizon = np.array([float(v) for v in place.horizon])
     count = classify_regions(
-        place.compiled.tables, patterns, points, horizon, status, zeros, hints
+        place.compiled.tables, patterns, points, horizon, status, zeros, hints,
+        np.zeros((0, rows, k)) if contacts is None else contacts,
     )
     open_rows = status >= SHARED
     doubtful = np.flatnonzero(open_rows.any(axis=1))
@@ -189,23 +191,32 @@ def settled(
     rows = list(groups)
     number = {i: at for at, row in enumerate(rows) for i in groups[row]}
     kinds = [{int(status[i]) for i in groups[row]} for row in rows]
-    doubtful = [at for at, kind in enumerate(kinds) if kind & {SHARED} or FACET not in kind]
-    directions = {at: unit_row(rows[at]) for at in doubtful}
+    doubtful = {at for at, kind in enumerate(kinds) if SHARED in kind or FACET not in kind}
+    alone = {at for at in doubtful if SHARED in kinds[at]}
+    if alone:
+        alone -= close_pairs({at: unit_row(rows[at]) for at in doubtful})
     found = []
+    pivots = None if place.whole else list(range(1 + place.compiled.dimension))
     for at, row in enumerate(rows):
-        if at not in directions:
-            holds = True
-        elif SHARED in kinds[at] and not any(
-            other != at and np.abs(directions[other] - directions[at]).max() < CLOSE
-            for other in doubtful
-        ):
-            holds = True  # floats found a facet among these, and there is no other candidate
+        if at not in doubtful or at in alone:
+            holds = True  # floats found a facet, and there is no other candidate for it
         else:
             basis = next((hints[i] for i in groups[row] if i in hints), [])
             start = [number[i] for i in basis if i in number]
-            holds = is_facet(rows, at, place.horizon, start)
+            if pivots is None and place.whole:
+                pivots = pivot_columns([*rows, place.horizon])
+            holds = is_facet(rows, at, place.horizon, start, pivots)
         if holds:
             found.append(tuple(sorted(groups[row])))
+    return found
+
+
+def close_pairs(rows: dict[int, np.ndarray]) -> set[int]:
+    """The numbers of rows that have another one close by."""
+    found: set[int] = set()
+    for at, row in rows.items():
+        if any(other != at and np.abs(rows[other] - row).max() < CLOSE for other in rows):
+            found.add(at)
     return found
 
 

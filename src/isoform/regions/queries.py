@@ -19,7 +19,15 @@ from isoform.network.unit_layers import substituted
 from isoform.numerics.exact import Exact, concatenate
 from isoform.regions.exact_cell import half_spaces, value_at, way_out
 from isoform.regions.exact_forms import ExactForms, Row, exact_forms, layer_forms
-from isoform.regions.facets import Facets, Place, behind, facets_of, places
+from isoform.regions.facets import (
+    Facets,
+    Place,
+    behind,
+    classified,
+    facets_of,
+    places,
+    unit_row,
+)
 from isoform.regions.listing import Regions
 from isoform.regions.local_cells import cells_around, signs_at
 from isoform.regions.region import (
@@ -32,7 +40,8 @@ from isoform.regions.region import (
 )
 from isoform.text import columns, plural
 
-HALVINGS = 4000  # steps towards a wall are halved so often before something must be wrong
+HALVINGS = 4000  # steps from a wall are halved so often before something must be wrong
+FLOAT_HALVINGS = 40  # the same from a point that is near the wall only
 
 
 def given_point(there: tuple[Place, ...], point: DomainNumber) -> Exact:
@@ -55,9 +64,11 @@ def given_point(there: tuple[Place, ...], point: DomainNumber) -> Exact:
     return u
 
 
-def inside(place: Place, pattern: bytes, point: Exact, way: Exact) -> Exact:
-    """point + s way for the largest s = 2^-m that lies strictly inside a region, its bits rounded
-    where the region allows. The way leads into the region from the point, which may be on walls."""
+def inside(
+    place: Place, pattern: bytes, point: Exact, way: Exact, most: int = HALVINGS
+) -> Exact | None:
+    """point + s way for the largest s = 2^-m, m < most, that lies strictly inside a region, its
+    bits rounded where the region allows; None where there is none."""
     prefix = np.unpackbits(
         np.frombuffer(pattern, dtype=np.uint8), count=place.compiled.units
     ).tobytes()
@@ -68,15 +79,16 @@ def inside(place: Place, pattern: bytes, point: Exact, way: Exact) -> Exact:
         whole = [p.denominator, *p.numerator.tolist()]
         return all(value_at(row, whole) > 0 for row in rows)
 
-    for m in range(HALVINGS):
+    for m in range(most):
         moved = (point + way * Exact.of(Fraction(1, 1 << m))).reduced()
         if strict(moved):
+            floats = moved.to_float()
             for digits in (10, 20, 40, 52):
-                near = Exact.of(np.round(moved.to_float() * 2.0**digits) / 2.0**digits)
-                if strict(near):
-                    return near
+                near = np.round(floats * 2.0**digits) / 2.0**digits
+                if np.isfinite(near).all() and strict(Exact.of(near)):
+                    return Exact.of(near)
             return moved
-    raise ContractBroken("the region queries", "no point beside a wall lies inside its region")
+    return None
 
 
 def region_at(there: tuple[Place, ...], point: DomainNumber) -> Region:
@@ -95,7 +107,12 @@ def region_at(there: tuple[Place, ...], point: DomainNumber) -> Region:
     first, way = cells[0]
     pattern = packed_bits(first)
     others = tuple(packed_bits(cell) for cell, _ in cells[1:])
-    return region_of(place, pattern, inside(place, pattern, u, way) if way.any() else u, others)
+    if way.any():
+        moved = inside(place, pattern, u, way)
+        if moved is None:
+            raise ContractBroken("the region queries", "a direction into a region misses it")
+        u = moved
+    return region_of(place, pattern, u, others)
 
 
 def neighbours(region: Region) -> tuple[Region, ...]:
@@ -109,17 +126,31 @@ def neighbours(region: Region) -> tuple[Region, ...]:
     facets = facets_of((place,), one)
     patterns = behind((place,), one, facets)
     rows = facet_rows(place, region, facets)
+    contacts = np.full((1, place.own_rows + place.compiled.units, len(here)), np.nan)
+    classified(place, one.patterns, one.points, contacts)
     found = []
-    for number, boundary in enumerate(facets.on_boundary()):
-        if boundary:
-            continue
-        way = way_out(rows, number, place.horizon)
-        if way is None:
-            raise ContractBroken("the region queries", f"facet {number} is redundant")
-        contact, onward = crossing(rows[number], here, way)
+    for number in np.flatnonzero(~facets.on_boundary()).tolist():
         pattern = patterns[number].tobytes()
-        found.append(region_of(place, pattern, inside(place, pattern, contact, onward)))
+        point = None
+        contact = contacts[0, facets.rows[number]]
+        if np.isfinite(contact).all():
+            outward = -np.array([float(v) for v in unit_row(rows[number])[1:]])
+            point = inside(place, pattern, Exact.of(contact), Exact.of(outward), FLOAT_HALVINGS)
+        if point is None:
+            point = beyond(place, pattern, rows, number, here)
+        found.append(region_of(place, pattern, point))
     return tuple(found)
+
+
+def beyond(place: Place, pattern: bytes, rows: list[Row], number: int, start: Exact) -> Exact:
+    """A point strictly inside the region with a pattern behind a facet, by exact arithmetic."""
+    way = way_out(rows, number, place.horizon)
+    if way is not None:
+        contact, onward = crossing(rows[number], start, way)
+        point = inside(place, pattern, contact, onward)
+        if point is not None:
+            return point
+    raise ContractBroken("the region queries", f"nothing lies behind facet {number}")
 
 
 def facet_rows(place: Place, region: Region, facets: Facets) -> list[Row]:

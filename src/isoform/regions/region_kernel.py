@@ -171,10 +171,13 @@ def wall_rows(
 
 
 @njit(cache=True)
-def project(C: Cell, n: int, point: np.ndarray, horizon: np.ndarray) -> tuple[int, int]:
+def project(
+    C: Cell, n: int, point: np.ndarray, horizon: np.ndarray, frame: np.ndarray
+) -> tuple[int, int]:
     """Lay coordinates through a cell of all of space: its rows b - a.u >= 0 are a cone in (1, u),
     and a plane across the cone is bounded where the cell has no whole lines. Appends the row of
-    the horizon t >= 0, then those of the box |w| <= REACH; returns (n, real)."""
+    the horizon t >= 0, then those of the box |w| <= REACH; returns (n, real). frame (k + 1, k + 1):
+    gets the plane, (t, u t) = frame (1, w)."""
     k = len(point)
     H = np.empty((n + 1, k + 1))
     y = np.empty(k + 1)
@@ -196,6 +199,8 @@ def project(C: Cell, n: int, point: np.ndarray, horizon: np.ndarray) -> tuple[in
     for i in range(k):
         for q in range(k + 1):
             V[q, i] = size * ((1.0 if q == i + 1 else 0.0) - 2 * mirror[q] * mirror[i + 1])
+    frame[:, 0] = y
+    frame[:, 1:] = V
     far = 0.0
     for q in range(k + 1):
         far = max(far, abs(y[q]) + REACH * np.abs(V[q]).sum())
@@ -221,25 +226,35 @@ def project(C: Cell, n: int, point: np.ndarray, horizon: np.ndarray) -> tuple[in
 
 
 @njit(cache=True)
+def laid_back(frame: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The point u of a point w of the plane of `project`."""
+    y = frame[:, 0].copy()
+    for i in range(len(w)):
+        y += w[i] * frame[:, 1 + i]
+    return y[1:] / y[0]
+
+
+@njit(cache=True)
 def classify_regions(
     T: Tables, patterns: np.ndarray, points: np.ndarray, horizon: np.ndarray,
-    status: np.ndarray, zeros: np.ndarray, hints: np.ndarray,
+    status: np.ndarray, zeros: np.ndarray, hints: np.ndarray, contacts: np.ndarray,
 ) -> int:
     """status (R, m0 + N): the class of every row of every region; where the chart's own rows do not
     count (horizon (k + 1,): the row t >= 0 in (1, u); empty: they do count) m0 is 0. zeros (R,):
     some unit is zero throughout, or may be. hints (most, 2 + k): region, row and basis of undecided
-    rows; returns how many there are."""
+    rows; returns how many there are. contacts (R, m0 + N, k), or empty: a point on every facet that
+    floats find, NaN for other rows."""
     k, N = T.base.shape[0] - 2, T.base.shape[1]
     box = len(horizon) == 0
     m0 = len(T.rows) if box else 0
     most = m0 + N + 1 + 2 * k
     C = Cell(
         np.empty((most, k)), np.empty(most), np.empty(most), np.ones(most, np.bool_),
-        np.empty(k), np.empty(most),
+        np.empty(k), np.empty(most), np.empty((most, k)),
     )
     G, bits = np.empty((k + 4, N)), np.empty(N, np.uint8)
     ids, own = np.empty(most, np.int64), np.empty(most, np.uint8)
-    hint = np.empty((most, k), np.int64)
+    hint, frame = np.empty((most, k), np.int64), np.zeros((k + 1, k + 1))
     count = 0
     for r in range(len(patterns)):
         unpack(patterns[r], bits)
@@ -254,15 +269,18 @@ def classify_regions(
             continue
         real, reach = n, 1.0
         if not box:
-            n, real = project(C, n, points[r], horizon)
+            n, real = project(C, n, points[r], horizon, frame)
             reach = REACH
         classify(C, n, real, own, hint, reach)
-        for i in range(real if box else real - 1):
+        own_rows = real if box else real - 1  # without the horizon
+        for i in range(own_rows):
             status[r, ids[i]] = own[i]
-            if box and own[i] == UNDECIDED and hint[i, 0] >= 0 and count < len(hints):
+            if r < len(contacts):
+                contacts[r, ids[i]] = C.contact[i] if box else laid_back(frame, C.contact[i])
+            if own[i] == UNDECIDED and hint[i, 0] >= 0 and count < len(hints):
                 hints[count, 0], hints[count, 1] = r, ids[i]
                 for c in range(k):
-                    hints[count, 2 + c] = ids[hint[i, c]]
+                    hints[count, 2 + c] = ids[hint[i, c]] if hint[i, c] < own_rows else -1
                 count += 1
     return count
 
