@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from isoform.certificate.check import check as accept
 from isoform.certificate.evidence import Evidence
 from isoform.certificate.region_evidence import Regions as RegionEvidence
 from isoform.certificate.region_evidence import Stream
+from isoform.certificate.region_tree import Checked, check_streams
 from isoform.errors import CertificateRejected, ContractBroken, DomainError, FormatError, Refused
 from isoform.forms.model import Model
 from isoform.network.charts import Chart, charts
@@ -92,6 +93,7 @@ class LinearRegions:
     regions joined across facets where the affine map is the same) or affine (distinct affine maps).
     count: of this kind; a lower bound where `complete` is false. `verdict`: "proved" where the
     checker has re-derived the count of activation regions (`checked` is what it said), else None.
+    audited: what the checker has re-derived of a bare count, by single subtrees; no proof of it.
     """
 
     of: Piecewise
@@ -100,6 +102,7 @@ class LinearRegions:
     found: Enumeration = field(repr=False)
     certificate: Certificate | None = field(repr=False, default=None)
     checked: Accepted | None = field(repr=False, default=None)
+    audited: Checked | None = field(repr=False, default=None)
 
     @property
     def complete(self) -> bool:
@@ -163,7 +166,8 @@ KIND_NAMES = {
 
 def regions(
     model: Any, *, on: Domain | str, slice_through: Any = None, kind: str = "activation",
-    listed: bool = True, store: str | Path | None = None,
+    listed: bool = True, audit: float = 0.0, seed: int = 0,
+    store: str | Path | None = None,
     budget: Mapping[str, Any] | None = None, workers: int | None = None,
     cluster: str | None = None, prove: bool | None = None,
     progress: Callable[[Progress], object] | None = None,
@@ -171,9 +175,10 @@ def regions(
     """Find all linear regions of a model on a domain.
 
     kind: see `LinearRegions`. listed: false keeps the number alone, for more regions than fit in
-    memory. store: a file that keeps them, and from which the same call goes on. budget: at most so
-    many `regions`, `seconds`, `bytes` for this call; what was found is kept. workers: processes, by
-    default all cores once a search takes over a second; cluster: a Dask scheduler's address.
+    memory; audit: the share of the search's subtrees, chosen by `seed`, that the checker then
+    re-derives. store: a file that keeps them, and from which the same call goes on. budget: at most
+    so many `regions`, `seconds`, `bytes` for this call; what was found is kept. workers: processes,
+    by default all cores once a search takes over a second; cluster: a Dask scheduler's address.
     prove: record the search's tree and let the independent checker re-derive the count; by default
     where that is a matter of seconds.
 
@@ -188,14 +193,18 @@ def regions(
         raise Refused(f"{kind!r} is no kind of linear region; there are {', '.join(KINDS)}")
     if not listed and (kind != "activation" or store is not None or prove):
         raise Refused("a bare count is of activation regions, without store and without proof")
+    if not 0 <= audit <= 1 or audit and listed:
+        raise Refused(f"an audit of {audit:g}: give a share from 0 to 1 of a bare count's subtrees")
     of = piecewise(model, as_domain(on), slice_through)
     record = listed and (store is None if prove is None else prove)
     found = enumerate_regions(
         of.pieces, origin=origin(of.network, of.domain), store=store,
         budget=Budget(**budget) if budget else None, workers=workers, cluster=cluster,
-        record=record, progress=progress, listed=listed,
+        record=record, progress=progress, listed=listed, audit=audit, seed=seed,
     )
     made = LinearRegions(of, kind, counted(of, found, kind), found)
+    if audit:
+        return replace(made, audited=check_streams(of.pieces[0], streams_of(found, 0)))
     if not record or prove is None and steps(found) > FEW_STEPS:
         return made
     return proved(made)
@@ -226,15 +235,18 @@ def counted(of: Piecewise, found: Enumeration, kind: str) -> int:
     return count(of.places, everything).count
 
 
+def streams_of(found: Enumeration, chart: int) -> tuple[Stream, ...]:
+    """The recorded streams of a chart, that of the whole chart first, as the checker takes them."""
+    return tuple(
+        Stream(prefix=s.prefix, codes=s.codes, ids=s.ids, points=s.points, fine=s.fine)
+        for s in found.streams() if s.chart == chart
+    )
+
+
 def proved(made: LinearRegions) -> LinearRegions:
     """The same with a certificate that the checker accepts."""
-    evidence = RegionEvidence(tuple(
-        tuple(
-            Stream(prefix=s.prefix, codes=s.codes, ids=s.ids, points=s.points, fine=s.fine)
-            for s in made.found.streams() if s.chart == chart
-        )
-        for chart in range(len(made.of.pieces))
-    ))
+    charts = range(len(made.of.pieces))
+    evidence = RegionEvidence(tuple(streams_of(made.found, chart) for chart in charts))
     claim = Claim(RegionCount(made.activation, complete=made.complete), made.of.domain)
     model = made.of.model
     whole = made.of.network.dimension == model.network.dimension
@@ -248,7 +260,7 @@ def proved(made: LinearRegions) -> LinearRegions:
         checked = accept(certificate)
     except CertificateRejected as error:
         raise ContractBroken("the splitting search", str(error)) from error
-    return LinearRegions(made.of, made.kind, made.count, made.found, certificate, checked)
+    return replace(made, certificate=certificate, checked=checked)
 
 
 def estimate_regions(

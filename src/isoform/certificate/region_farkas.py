@@ -15,15 +15,28 @@ from isoform.numerics.exact import Exact, integers, longest
 
 GRID = 96
 LARGEST = 1000  # bits of an integer that a double can hold
+DIGITS = 53  # bits of a double
 
 
 def scaled_floats(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """rows (T, n) of integers as floats about 2^-exponent rows, the largest near 1; exponent (T,).
     Only for proposals."""
-    extra = max(0, longest(rows) - LARGEST)
-    near = ((rows >> extra) if extra else rows).astype(np.float64)
+    extra = np.zeros(len(rows), dtype=np.int64)
+    if longest(rows) > LARGEST:  # each row by itself: beside long ones there may be short ones
+        extra += [max(0, longest(row) - LARGEST) for row in rows]
+        rows = rows >> extra.astype(object)[:, None]
+    near = rows.astype(np.float64)
     exponent = np.frexp(np.abs(near).max(axis=1))[1].astype(np.int64)
     return np.ldexp(near, -exponent[:, None]), exponent + extra
+
+
+def scaled_whole(values: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """Integers near 2^exponent values, however large; 0 for what is no number."""
+    mantissa, lift = np.frexp(np.where(np.isfinite(values), values, 0.0))
+    whole = np.rint(mantissa * 2.0**DIGITS).astype(np.int64).astype(object)
+    lift = lift + exponent - DIGITS
+    up, down = np.maximum(lift, 0).astype(object), np.maximum(-lift, 0).astype(object)
+    return np.asarray((whole << up) >> down, dtype=object)
 
 
 def solved(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from isoform.certificate.region_farkas import (
     no_interior,
     on_box,
     scaled_floats,
+    scaled_whole,
     solved,
     tightened,
 )
@@ -29,7 +30,6 @@ from isoform.network.unit_layers import UnitLayers
 from isoform.numerics.exact import as_array, integer_product, integers
 
 BITS = 64  # to which proposed multipliers are rounded
-whole_numbers = np.frompyfunc(int, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,9 +234,7 @@ class Cells:
         y = solved(self.near[which][:, :, 1:].transpose(0, 2, 1), near[:, 1:])
         apart = exponent[:, None] - self.exponents[which]
         shift = BITS + np.maximum(0, (-apart).max(axis=1))
-        y = np.ldexp(np.maximum(y, 0), shift[:, None] + apart)
-        y[~np.isfinite(y)] = 0
-        weights = whole_numbers(y).astype(object)
+        weights = scaled_whole(np.maximum(y, 0), shift[:, None] + apart)
         total = (self.rows[which] * weights[:, :, None]).sum(axis=1)
         return (target << shift.astype(object)[:, None]) - total, shift.astype(object)
 

@@ -27,6 +27,8 @@ EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
 @click.option("--kind", type=click.Choice(["activation", "connected", "affine"]),
               default="activation", show_default=True, help="Which regions are counted.")
 @click.option("--count", is_flag=True, help="The number alone: no list, little memory.")
+@click.option("--audit", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE",
+              help="With --count: re-derive this share of the search's subtrees exactly.")
 @click.option("--estimate", is_flag=True, help="Predict the number by sampling, with an interval.")
 @click.option("--at", "point", metavar="X,Y,...|FILE.npy",
               help="Describe the region of one point; nothing is enumerated.")
@@ -46,8 +48,9 @@ EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
 @batch_option
 @common
 def regions(
-    model: str, on: str, slice_through: str | None, kind: str, count: bool, estimate: bool,
-    point: str | None, along: str | None, store: str | None, budgets: tuple[str, ...],
+    model: str, on: str, slice_through: str | None, kind: str, count: bool, audit: float,
+    estimate: bool, point: str | None, along: str | None, store: str | None,
+    budgets: tuple[str, ...],
     workers: int | None, cluster: str | None, certificate: str | None, no_prove: bool,
     output: str | None, seed: int, batch: Batch, as_json: bool, debug: bool,
 ) -> int:
@@ -78,7 +81,8 @@ def regions(
         return predict(held, domain, through, limits.get("seconds", 10.0), seed, as_json)
     with Progress() as progress:
         found = api.regions(
-            held, on=domain, slice_through=through, kind=kind, listed=not count, store=store,
+            held, on=domain, slice_through=through, kind=kind, listed=not count, audit=audit,
+            seed=seed, store=store,
             budget=limits, workers=workers, cluster=cluster,
             prove=False if no_prove else True if certificate is not None else None,
             progress=progress.regions,

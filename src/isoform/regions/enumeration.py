@@ -101,6 +101,8 @@ def enumerate_regions(
     cluster: str | None = None,
     record: bool = False,
     listed: bool = True,
+    audit: float = 0.0,
+    seed: int = 0,
     task_regions: int | None = None,
     progress: Callable[[Progress], object] | None = None,
     patterns_at: PatternsAt | None = None,
@@ -111,8 +113,9 @@ def enumerate_regions(
     store: a file to keep them in, or to go on from (needs `origin`); else in memory. workers: 1 for
     this process, more for as many processes, None for this process and, after a second, all cores.
     cluster: address of a Dask scheduler. record: keep token streams, for a certificate. listed:
-    false only counts, with neither store nor streams. An interrupt (Ctrl-C) ends the run like a
-    budget; a second one ends it at once.
+    false only counts, without a store; then `audit` is the share of the tasks, chosen by `seed`,
+    whose streams are kept. An interrupt (Ctrl-C) ends the run like a budget; a second one ends it
+    at once.
 
     The list, the witnesses and the streams of a complete enumeration depend on nothing but the
     charts, `task_regions` and `record`. A pattern that meets several charts counts once, with the
@@ -130,7 +133,9 @@ def enumerate_regions(
     else:
         listing = Memory(units, k, roots) if listed else Tally.of(roots)
     try:
-        job = Job(search, compiled_charts(search, charts), size, record)
+        job = Job(
+            search, compiled_charts(search, charts), size, record, audit, seed, not listed
+        )
         run = Run(job, listing, budget or Budget())
         if progress is not None:
             run.report = progress

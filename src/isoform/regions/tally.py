@@ -19,7 +19,7 @@ class Tally:
     """Counts the regions of one chart (over several, a pattern would have to be remembered).
 
     wanted: packed patterns that are looked out for, so that the share of the domain that is done
-    can be told.
+    can be told. kept: the token streams of the tasks that were recorded. tasks: closed ones.
     """
 
     open: dict[tuple[int, bytes], Task]
@@ -30,6 +30,8 @@ class Tally:
     point: np.ndarray | None = None
     wanted: set[bytes] = field(default_factory=set)
     met: set[bytes] = field(default_factory=set)
+    kept: list[Stream] = field(default_factory=list)
+    tasks: int = 0
 
     @staticmethod
     def of(roots: Sequence[Task]) -> Tally:
@@ -53,6 +55,11 @@ class Tally:
                 child = Task(part.task.chart, prefix, part.task.level + 1)
                 self.open[child.key] = child
             self.count += len(part.patterns)
+            self.tasks += 1
+            if part.codes is not None and part.ids is not None:
+                self.kept.append(Stream(
+                    part.task.chart, part.task.prefix, part.codes, part.ids, part.points, part.fine
+                ))
             self.programs += part.programs
             self.decided += part.decided
             if self.point is None and len(part.points):
@@ -81,7 +88,7 @@ class Tally:
         raise Refused("the regions were counted, not listed; leave out --count")
 
     def streams(self) -> Iterator[Stream]:
-        return iter(())
+        return iter(sorted(self.kept, key=lambda stream: (stream.chart, stream.prefix)))
 
     def close(self) -> None:
         """Nothing is kept open."""

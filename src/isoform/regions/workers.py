@@ -7,6 +7,7 @@ tree of tasks one call works through depends on the clock; the tree itself does 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -51,12 +52,25 @@ def splitting() -> Search:
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """What every worker needs to know once: the charts, compiled; at most so many regions a task;
-    whether to keep token streams."""
+    whether to keep token streams, of all tasks or of about a share `audit` of them, which `seed`
+    chooses; whether the regions are only counted, and their witnesses not asked for."""
 
     search: Search
     compiled: tuple[Any, ...]
     task_regions: int
     record: bool
+    audit: float = 0.0
+    seed: int = 0
+    counting: bool = False
+
+    def recorded(self, task: Task) -> bool:
+        """Whether the token stream of a task is kept; that depends on its place in the tree, and
+        not on who works on it when."""
+        if self.record or not self.audit:
+            return self.record
+        place = f"{self.seed}/{task.chart}/".encode() + task.prefix
+        number = int.from_bytes(hashlib.sha256(place).digest()[:8], "big")
+        return number < self.audit * 2.0**64
 
     def most(self, level: int) -> int:
         """Regions that a task may list. The first tasks are small, so that there is soon work for
@@ -71,14 +85,17 @@ def work(job: Job, tasks: Sequence[Task], seconds: float, enough: int) -> list[P
     stack, made, regions = list(tasks), [], 0
     while stack:
         task = stack.pop()
+        record = job.recorded(task)
         found = job.search.explore(
             job.compiled[task.chart], job.search.node(task.prefix),
-            most=job.most(task.level), record=job.record,
+            most=job.most(task.level), record=record,
         )
         children = tuple(node.prefix for node in found.children)
+        bare = job.counting and not record
         made.append(Part(
-            task, found.patterns, found.points, found.fine, children,
-            found.codes if job.record else None, found.ids if job.record else None,
+            task, found.patterns, found.points[:1] if bare else found.points,
+            () if bare else found.fine, children,
+            found.codes if record else None, found.ids if record else None,
             found.programs, found.decided,
         ))
         stack += [Task(task.chart, prefix, task.level + 1) for prefix in reversed(children)]

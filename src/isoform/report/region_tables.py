@@ -56,7 +56,13 @@ def search_text(search: Any) -> str:
 
 def verdict_text(found: Any) -> str:
     """What the checker says of the count of activation regions."""
-    checked = found.checked
+    checked, audited = found.checked, found.audited
+    if audited is not None:
+        return (
+            f"none; audited: {audited.streams:,} of {found.found.listing.tasks:,} subtrees with "
+            f"{audited.regions:,} regions, {audited.tokens:,} steps re-derived exactly in "
+            f"{audited.seconds:.2f} s"
+        )
     if checked is None:
         return "none: the count was not re-derived; --certificate FILE does that"
     about = str(found.certificate.claim.relation)
@@ -101,6 +107,18 @@ def regions_record(found: Any) -> dict[str, Any]:
         "steps": found.steps, "programs": search.programs, "decided": search.decided,
         "seconds": round(search.seconds, 3),
         "checking_seconds": None if found.checked is None else round(found.checked.seconds, 3),
+        "audited": audit_record(found),
+    }
+
+
+def audit_record(found: Any) -> dict[str, Any] | None:
+    """How much of a bare count the checker re-derived."""
+    if found.audited is None:
+        return None
+    return {
+        "subtrees": found.audited.streams, "of": found.found.listing.tasks,
+        "regions": found.audited.regions, "steps": found.audited.tokens,
+        "seconds": round(found.audited.seconds, 3),
     }
 
 
