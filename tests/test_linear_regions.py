@@ -98,6 +98,19 @@ def test_region_of_a_point(small: Path) -> None:
     assert region.pattern in patterns
 
 
+def test_neighbours_ball_and_volumes(small: Path) -> None:
+    found = iso.regions(small, on="box:-1,1")
+    patterns = {row.tobytes() for row in found.listed().patterns}
+    region = found.at([0.25, -0.5])
+    beside = found.neighbours(region)
+    assert len(beside) == sum(not facet.boundary for facet in region.facets)
+    assert {other.pattern for other in beside} <= patterns - {region.pattern}
+    ball = found.within([0.25, -0.5], 0.125)
+    inner = iso.regions(small, on="box:0.125,0.375/-0.625,-0.375")
+    assert {row.tobytes() for row in ball.patterns} == {row.tobytes() for row in inner.listed().patterns}
+    assert np.isclose(found.volumes().sum(), 4.0)
+
+
 def test_budget_gives_a_certified_lower_bound(bench: Path) -> None:
     path = bench / "regions" / "3-32-32-1_s0.npz"
     found = iso.regions(path, on="box:-1,1", budget={"regions": 200}, workers=1)

@@ -137,6 +137,25 @@ class LinearRegions:
         """The activation regions that a segment meets, in order."""
         return regions_along(self.of, start, end)
 
+    def neighbours(self, region: Region) -> tuple[Region, ...]:
+        """The regions behind the facets of a region, in the order of its facets."""
+        from isoform.regions.queries import neighbours
+
+        return neighbours(region)
+
+    def within(self, centre: Any, radius: Any) -> Regions:
+        """The activation regions that a ball of the max norm meets, listed by a search of their
+        own; witnesses are in the coordinates of the ball (-1 to 1)."""
+        from isoform.regions.queries import within
+
+        return within(self.of.places, centre, radius)[1]
+
+    def volumes(self) -> np.ndarray:
+        """Volumes of the listed activation regions, in up to four dimensions; floats."""
+        from isoform.regions.volume import volumes
+
+        return volumes(self.of.places, self.listed())
+
     def save(self, path: str | Path) -> None:
         """A picture of two inputs or a plane slice (.png), or the list with witnesses in the inputs
         and affine maps (.npz, .parquet)."""
