@@ -21,7 +21,15 @@ from isoform.network.unit_layers import UnitLayer, UnitLayers, unit_layers
 from isoform.regions.exact_cell import is_facet
 from isoform.regions.exact_forms import exact_forms
 from isoform.regions.exact_search import search
-from isoform.regions.facets import Place, adjacency, facets_of, listed, places, unpacked
+from isoform.regions.facets import (
+    Place,
+    adjacency,
+    facets_of,
+    listed,
+    pierced,
+    places,
+    unpacked,
+)
 from isoform.regions.listing import Regions
 from isoform.regions.queries import along, neighbours, region_at, within
 from isoform.regions.region import Region, packed_bits
@@ -313,3 +321,26 @@ def test_a_ball_is_cut_by_the_domain() -> None:
     assert volumes(ball_there, found).sum() == pytest.approx(1.0)
     with pytest.raises(DomainError, match="positive"):
         within(whole, [0, 0], 0)
+
+
+def test_a_line_through_the_wall_proves_a_facet() -> None:
+    square = [(1, -1, 0), (1, 1, 0), (1, 0, -1), (1, 0, 1)]
+    inside, beside = np.array([0.0, 0.0]), np.array([0.75, 0.25])
+    corner = np.array([0.5, 0.5])
+    contacts = np.stack([beside, np.array([0.25, 0.75]), corner, np.full(2, np.nan)])
+    assert pierced(square, 0, inside, contacts, [0])
+    assert not pierced(square, 1, np.array([0.5, 0.25]), contacts, [1])  # leaves by row 3
+    assert not pierced(square, 2, inside, contacts, [2])  # meets a corner
+    assert not pierced(square, 3, inside, contacts, [3])
+    assert not pierced(square, 0, np.array([0.75, 0.0]), contacts, [0])  # parallel to the wall
+
+
+def test_facets_can_be_left_out() -> None:
+    layers = brute.random_chain(7, (40, 6, 2))
+    there = places(charts(layers, BOX))
+    x = [Fraction(i % 5 - 2, 7) for i in range(40)]
+    bare = region_at(there, x, with_facets=False)
+    full = region_at(there, x)
+    assert bare.facets is None and full.facets
+    assert bare.pattern == full.pattern and bare.affine == full.affine
+    assert "facet" not in str(bare) and "facet" in str(full)

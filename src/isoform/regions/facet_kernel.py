@@ -19,14 +19,15 @@ UNIT = 2.0**-53
 RATE = 1e-11  # slower approaches to a wall count as parallel
 GAIN = 1e-11  # smaller multipliers count as zero
 SPARE = 1e-12  # room wanted where a proof is attempted
-BLAND, MOST = 60, 600  # pivots until Bland's rule, until giving up
+BLAND, MOST = 60, 600  # pivots for a few inputs until Bland's rule, until giving up
 
 
 class Cell(NamedTuple):
     """Half-spaces a.x <= b (A (n, k) unit normals), drift (n,): how far the true wall may be from
     the row within |x_i| <= reach; rows from `real` on are no half-spaces of the cell and must not
     enter a proof. p (k,): strictly inside. live (n,): rows still in question or known to matter.
-    contact (n, k): for facets that floats find, a point near the wall, inside all other rows."""
+    contact (n, k): a point near the wall, for facets that floats find and those that they take for
+    one; else NaN."""
 
     A: np.ndarray
     b: np.ndarray
@@ -163,10 +164,10 @@ def climb(C: Cell, n: int, V: Vertex, objective: np.ndarray, stop: float) -> int
     """Maximise objective.x from a vertex. 1: a vertex beyond `stop`; 0: optimum; -1: no answer."""
     k = len(V.x)
     way = np.empty(k)
-    for count in range(MOST):
+    for count in range(MOST + 20 * k):
         if np.dot(objective, V.x) > stop:
             return 1
-        bland = count > BLAND
+        bland = count > BLAND + 10 * k
         out, least = -1, -GAIN
         for i in range(k):
             y = 0.0
@@ -326,7 +327,8 @@ def by_program(
         C.live[i] = C.live[i] or twins[i]
     if end == 1:
         part = C.slack[j] / (C.slack[j] - gap(C, j, W.x))
-        found = facet_at(C, n, j, C.p + part * (W.x - C.p), reach)
+        C.contact[j] = C.p + part * (W.x - C.p)
+        found = facet_at(C, n, j, C.contact[j].copy(), reach)
         return found if found != OPEN else UNDECIDED
     if end != 0 or proved_above(C, W, C.A[j], real, reach) + 2 * C.drift[j] >= C.b[j]:
         return UNDECIDED

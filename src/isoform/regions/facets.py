@@ -11,16 +11,18 @@ from functools import cached_property
 
 import numpy as np
 
-from isoform.errors import Refused
+from isoform.errors import Refused, TooLarge
 from isoform.network.charts import Chart
 from isoform.numerics.exact import Exact
 from isoform.regions.compiled import Compiled, compiled
-from isoform.regions.exact_cell import across, half_spaces, is_facet, pivot_columns
+from isoform.regions.exact_cell import across, half_spaces, is_facet, pivot_columns, value_at
 from isoform.regions.exact_forms import ExactForms, Row, exact_forms, primitive
 from isoform.regions.listing import Regions
 
 CHUNK = 4096  # regions that are classified at a time
 CLOSE = 1e-7  # walls nearer than this to each other are told apart exactly
+LARGEST_CONTACTS = 1 << 22  # floats that are spent on points near walls
+LARGEST_EXACT = 32  # inputs up to which a facet is decided by exact exchanges
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Facets:
 def facets_of(there: tuple[Place, ...], regions: Regions) -> Facets:
     """The facets of listed regions: exactly the half-spaces that are not redundant.
 
-    ContractBroken where a pattern is found to be that of no region.
+    ContractBroken where a pattern is found to be that of no region; TooLarge where a row takes
+    exact arithmetic in more than LARGEST_EXACT dimensions.
     """
     found: list[tuple[np.ndarray, np.ndarray]] = []
     groups: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -120,8 +123,8 @@ def facets_of(there: tuple[Place, ...], regions: Regions) -> Facets:
             )
             found.append((part[plain[0]], plain[1]))
             exact += len(doubtful)
-            for i, (status, hints) in doubtful.items():
-                for ids in settled(place, regions.patterns[part[i]], status, hints):
+            for i, doubt in doubtful.items():
+                for ids in settled(place, regions, int(part[i]), doubt):
                     found.append((part[[i]], np.array(ids[:1])))
                     if len(ids) > 1:
                         groups[int(part[i]), ids[0]] = ids
@@ -137,15 +140,22 @@ def facets_of(there: tuple[Place, ...], regions: Regions) -> Facets:
     return Facets(starts, row.astype(np.int32), there[0].own_rows, shared, zeros, exact)
 
 
-Doubt = tuple[np.ndarray, dict[int, list[int]]]
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubt:
+    """What floats know of a region that they do not settle: the status of every row, bases for
+    undecided rows, and points near walls (R, k), NaN or none."""
+
+    status: np.ndarray
+    hints: dict[int, list[int]]
+    contacts: np.ndarray | None
 
 
 def classified(
     place: Place, patterns: np.ndarray, points: np.ndarray, contacts: np.ndarray | None = None
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, dict[int, Doubt]]:
     """What floats say: (region, row) of the facets of regions that they settle; whether some unit
-    may be zero; for the other regions the status of every row, and hints by row. contacts
-    (R, rows, k): filled with points on the facets that floats find, NaN for other rows."""
+    may be zero; for the other regions their doubts. contacts (R, rows, k): filled with points near
+    the walls of facets, so far as floats find them, NaN for other rows."""
     from isoform.regions.facet_kernel import FACET, SHARED
     from isoform.regions.region_kernel import classify_regions
 
@@ -153,6 +163,8 @@ def classified(
     status = np.zeros((len(patterns), rows), dtype=np.uint8)
     zeros = np.zeros(len(patterns), dtype=np.bool_)
     hints = np.zeros((64 * len(patterns), 2 + k), dtype=np.int64)
+    if contacts is None and len(patterns) * rows * k <= LARGEST_CONTACTS:
+        contacts = np.full((len(patterns), rows, k), np.nan)
     horizon = np.zeros(0)
     if place.whole:
         horizon = np.array([float(v) for v in place.horizon])
@@ -164,51 +176,79 @@ def classified(
     doubtful = np.flatnonzero(open_rows.any(axis=1))
     plain = status == FACET
     plain[doubtful] = False
-    doubts: dict[int, Doubt] = {int(i): (status[i], {}) for i in doubtful}
+    doubts = {
+        int(i): Doubt(status[i], {}, None if contacts is None else contacts[i]) for i in doubtful
+    }
     for region, row, *basis in hints[:count].tolist():
-        doubts[region][1][row] = basis
+        doubts[region].hints[row] = basis
     region, row = np.nonzero(plain)
     return (region, row), zeros, doubts
 
 
-def settled(
-    place: Place, pattern: np.ndarray, status: np.ndarray, hints: dict[int, list[int]]
-) -> list[tuple[int, ...]]:
+def settled(place: Place, regions: Regions, region: int, doubt: Doubt) -> list[tuple[int, ...]]:
     """The facets of one region, each with its row ids in order, by exact arithmetic where floats
-    leave a row open."""
+    leave a row open. TooLarge where that takes too long, in many dimensions."""
     from isoform.regions.facet_kernel import FACET, REDUNDANT, SHARED
 
-    m0 = place.own_rows
-    prefix = unpacked(pattern[None], place.compiled.units).tobytes()
-    live = [int(i) for i in np.flatnonzero(status != REDUNDANT)]
-    groups: dict[Row, list[int]] = {}
-    for i in live:
-        if i < m0:
-            groups.setdefault(place.forms.chart_rows[i], []).append(i)
-    units = [i - m0 for i in live if i >= m0]
-    for row, sharing in half_spaces(place.forms, prefix, units, place.horizon).items():
-        groups.setdefault(row, []).extend(m0 + unit for unit in sharing)
+    groups = shared_rows(place, regions.patterns[region], doubt.status != REDUNDANT)
     rows = list(groups)
     number = {i: at for at, row in enumerate(rows) for i in groups[row]}
-    kinds = [{int(status[i]) for i in groups[row]} for row in rows]
+    kinds = [{int(doubt.status[i]) for i in groups[row]} for row in rows]
     doubtful = {at for at, kind in enumerate(kinds) if SHARED in kind or FACET not in kind}
     alone = {at for at in doubtful if SHARED in kinds[at]}
     if alone:
         alone -= close_pairs({at: unit_row(rows[at]) for at in doubtful})
-    found = []
     pivots = None if place.whole else list(range(1 + place.compiled.dimension))
-    for at, row in enumerate(rows):
-        if at not in doubtful or at in alone:
-            holds = True  # floats found a facet, and there is no other candidate for it
-        else:
-            basis = next((hints[i] for i in groups[row] if i in hints), [])
-            start = [number[i] for i in basis if i in number]
-            if pivots is None and place.whole:
-                pivots = pivot_columns([*rows, place.horizon])
-            holds = is_facet(rows, at, place.horizon, start, pivots)
-        if holds:
-            found.append(tuple(sorted(groups[row])))
-    return found
+    for at in sorted(doubtful - alone):  # of the others floats found that they are facets
+        ids = groups[rows[at]]
+        if pierced(rows, at, regions.points[region], doubt.contacts, ids):
+            continue
+        if place.compiled.dimension > LARGEST_EXACT:
+            raise TooLarge(
+                f"whether row {ids[0]} is a facet takes exact arithmetic, which is not done in "
+                f"more than {LARGEST_EXACT} dimensions; ask without facets, or on a slice"
+            )
+        basis = next((doubt.hints[i] for i in ids if i in doubt.hints), [])
+        start = [number[i] for i in basis if i in number]
+        if pivots is None:
+            pivots = pivot_columns([*rows, place.horizon])
+        if not is_facet(rows, at, place.horizon, start, pivots):
+            del groups[rows[at]]
+    return [tuple(sorted(ids)) for ids in groups.values()]
+
+
+def shared_rows(place: Place, pattern: np.ndarray, live: np.ndarray) -> dict[Row, list[int]]:
+    """The distinct half-spaces of some rows of a region, and the row ids that share each."""
+    m0 = place.own_rows
+    prefix = unpacked(pattern[None], place.compiled.units).tobytes()
+    ids = np.flatnonzero(live).tolist()
+    groups: dict[Row, list[int]] = {}
+    for i in ids:
+        if i < m0:
+            groups.setdefault(place.forms.chart_rows[i], []).append(i)
+    units = [i - m0 for i in ids if i >= m0]
+    for row, sharing in half_spaces(place.forms, prefix, units, place.horizon).items():
+        groups.setdefault(row, []).extend(m0 + unit for unit in sharing)
+    return groups
+
+
+def pierced(
+    rows: list[Row], at: int, start: np.ndarray, contacts: np.ndarray | None, ids: list[int]
+) -> bool:
+    """Whether the line from a point to one near a wall meets the wall strictly inside all other
+    rows, exactly: then it is a facet."""
+    ends = [] if contacts is None else [contacts[i] for i in ids if np.isfinite(contacts[i]).all()]
+    if not ends or not np.isfinite(start).all():
+        return False
+    both = Exact.of(np.stack([start, ends[0]]))
+    p, q = ([both.denominator, *row.tolist()] for row in both.numerator)
+    depth, left = value_at(rows[at], p), value_at(rows[at], q)
+    if depth == left:
+        return False
+    met = [depth * b - left * a for a, b in zip(p, q, strict=True)]
+    if met[0] < 0:
+        met = [-value for value in met]
+    return all(value_at(row, met) > 0 for i, row in enumerate(rows) if i != at)
 
 
 def close_pairs(rows: dict[int, np.ndarray]) -> set[int]:

@@ -91,8 +91,11 @@ def inside(
     return None
 
 
-def region_at(there: tuple[Place, ...], point: DomainNumber) -> Region:
-    """The region that contains a point.
+def region_at(
+    there: tuple[Place, ...], point: DomainNumber, with_facets: bool = True
+) -> Region:
+    """The region that contains a point. Facets cost a linear programme a unit: in some hundred
+    dimensions that takes minutes, and they can be left out.
 
     Where the point lies on walls, several closed regions contain it: the one whose pattern comes
     first is chosen (units are inactive where there is a choice, the first units first), `touching`
@@ -112,7 +115,7 @@ def region_at(there: tuple[Place, ...], point: DomainNumber) -> Region:
         if moved is None:
             raise ContractBroken("the region queries", "a direction into a region misses it")
         u = moved
-    return region_of(place, pattern, u, others)
+    return region_of(place, pattern, u, others, with_facets)
 
 
 def neighbours(region: Region) -> tuple[Region, ...]:

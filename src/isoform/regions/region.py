@@ -53,7 +53,7 @@ class Region:
     """An activation region: a full-dimensional polytope with one activation pattern.
 
     pattern: packed bits, unit 0 the highest of byte 0. point (d,): strictly inside. facets: exactly
-    the half-spaces that are not redundant. affine (m, 1 + d): the outputs are
+    the half-spaces that are not redundant (None: not asked for). affine (m, 1 + d): the outputs are
     affine @ (1, x) on the region. touching: patterns of the other regions whose closure contains
     the point that was asked for (none, where it is not on a wall).
     """
@@ -61,7 +61,7 @@ class Region:
     pattern: bytes
     units: int
     point: Exact
-    facets: tuple[Facet, ...]
+    facets: tuple[Facet, ...] | None
     affine: Exact
     touching: tuple[bytes, ...] = ()
     place: Place = field(repr=False, kw_only=True)
@@ -76,31 +76,33 @@ class Region:
         return len(self.point)
 
     def __repr__(self) -> str:
-        return (
-            f"Region({self.pattern.hex()}, {int(self.bits.sum())} of {plural(self.units, 'unit')} "
-            f"active, {plural(len(self.facets), 'facet')})"
-        )
+        return f"Region({self.pattern.hex()}, {self.counted()})"
+
+    def counted(self) -> str:
+        """How many units are active, how many facets there are."""
+        text = f"{int(self.bits.sum())} of {plural(self.units, 'unit')} active"
+        if self.facets is None:
+            return text
+        cut = sum(facet.boundary for facet in self.facets)
+        on = f", {cut} of them on the boundary of the domain" if cut else ""
+        return f"{text}, {plural(len(self.facets), 'facet')}{on}"
 
     def __str__(self) -> str:
-        cut = sum(facet.boundary for facet in self.facets)
-        lines = [
-            f"activation region {self.pattern.hex()}: {int(self.bits.sum())} of "
-            f"{plural(self.units, 'unit')} active, {plural(len(self.facets), 'facet')}"
-            + (f", {cut} on the boundary of the domain" if cut else ""),
-        ]
+        lines = [f"activation region {self.pattern.hex()}: {self.counted()}"]
         if self.touching:
             lines.append(
                 f"  the point lies on the boundary of {plural(len(self.touching), 'more region')}"
             )
         for i, row in enumerate(self.affine.to_float()[:SHOWN]):
             lines.append(f"  y{i} = {linear(row[1:], row[0])}")
-        rows = [
-            (str(facet), "domain" if facet.boundary else "", numbers(facet.units))
-            for facet in self.facets[:SHOWN]
-        ]
-        lines.append(columns(rows))
-        if len(self.facets) > SHOWN:
-            lines.append(f"  and {plural(len(self.facets) - SHOWN, 'more facet')}")
+        facets = self.facets or ()
+        if facets:
+            lines.append(columns([
+                (str(facet), "domain" if facet.boundary else "", numbers(facet.units))
+                for facet in facets[:SHOWN]
+            ]))
+        if len(facets) > SHOWN:
+            lines.append(f"  and {plural(len(facets) - SHOWN, 'more facet')}")
         return "\n".join(lines)
 
 
@@ -118,18 +120,26 @@ def linear(coefficients: np.ndarray, constant: float | None = None) -> str:
 
 
 def region_of(
-    place: Place, pattern: bytes, point: Exact, touching: tuple[bytes, ...] = ()
+    place: Place, pattern: bytes, point: Exact, touching: tuple[bytes, ...] = (),
+    with_facets: bool = True,
 ) -> Region:
     """The facts of one region.
 
     place: the chart (the first one, for all of space). pattern: packed bits. point: strictly inside
-    the region, in the chart's coordinates.
+    the region, in the chart's coordinates. with_facets: whether to find the facets.
     """
     units = place.compiled.units
+    prefix = np.unpackbits(np.frombuffer(pattern, dtype=np.uint8), count=units).tobytes()
+    facets = facets_at(place, pattern, prefix, point) if with_facets else None
+    affine = input_rows(place.compiled.chart, output_forms(place.forms, prefix))
+    x = inputs_of(place.compiled.chart, point)
+    return Region(pattern, units, x, facets, affine, touching, place=place)
+
+
+def facets_at(place: Place, pattern: bytes, prefix: bytes, point: Exact) -> tuple[Facet, ...]:
     bits = np.frombuffer(pattern, dtype=np.uint8)[None]
     one = Regions(bits, np.zeros(1, dtype=np.int64), point.to_float()[None], ())
     found = facets_of((place,), one)
-    prefix = np.unpackbits(bits[0], count=units).tobytes()
     m0, forms, chart = place.own_rows, place.forms, place.compiled.chart
     facets = []
     for number in range(len(found.rows)):
@@ -140,10 +150,7 @@ def region_of(
             iter(half_spaces(forms, prefix, walls[:1], place.horizon))
         )
         facets.append(Facet(input_row(chart, row), walls, own))
-    affine = input_rows(chart, output_forms(forms, prefix))
-    return Region(
-        pattern, units, inputs_of(chart, point), tuple(facets), affine, touching, place=place
-    )
+    return tuple(facets)
 
 
 def stretch(chart: Chart) -> tuple[list[Fraction], list[Fraction]]:

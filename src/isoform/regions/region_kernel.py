@@ -242,8 +242,8 @@ def classify_regions(
     """status (R, m0 + N): the class of every row of every region; where the chart's own rows do not
     count (horizon (k + 1,): the row t >= 0 in (1, u); empty: they do count) m0 is 0. zeros (R,):
     some unit is zero throughout, or may be. hints (most, 2 + k): region, row and basis of undecided
-    rows; returns how many there are. contacts (R, m0 + N, k), or empty: a point on every facet that
-    floats find, NaN for other rows."""
+    rows; returns how many there are. contacts (R, m0 + N, k), or empty: a point near the walls of
+    facets, so far as floats find them, NaN for other rows."""
     k, N = T.base.shape[0] - 2, T.base.shape[1]
     box = len(horizon) == 0
     m0 = len(T.rows) if box else 0
