@@ -19,13 +19,15 @@ from isoform.numerics.exact import Exact
 from isoform.regions.exact_forms import ExactForms, exact_forms
 
 UNIT = 2.0**-53
+TINY = 1e-300  # no entry counts as smaller, for its double may be 0, or have few bits
 
 
 class Tables(NamedTuple):
     """What the kernels read.
 
     k inputs, N units, L layers. starts (L + 1,): first unit of each layer. layer, step (N,).
-    base (k + 2, N): constant, coefficients of the inputs, sum of their absolute values.
+    base (k + 2, N): constant, coefficients of the inputs, sum of their absolute values, which is 0
+    only where there are none.
     Earlier units enter layer l through the sources heads[l]..heads[l + 1]: unit source[s] has the
     entries tails[s]..tails[s + 1], place `entry_row` (within the layer) and `entry_weight`; dense
     sources have one entry for every unit of the layer, in order.
@@ -88,8 +90,8 @@ def compiled(chart: Chart) -> Compiled:
         step[part] = layer.step
         row, column, value = float_entries(layer)
         own = column <= k
-        base[column[own], start + row[own]] = value[own]
-        base[k + 1, part] = np.bincount(row[own], np.abs(value[own]), layer.size)
+        base[column[own], start + row[own]] = not_zero(value[own], layer.rows.data[own])
+        base[k + 1, part] = np.bincount(row[own], np.maximum(np.abs(value[own]), TINY), layer.size)
         row, column, value = row[~own], column[~own] - 1 - k, value[~own]
         order = np.lexsort((row, column))
         row, column, value = row[order], column[order], value[order]
@@ -119,6 +121,11 @@ def compiled(chart: Chart) -> Compiled:
 
 def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
+
+
+def not_zero(values: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """The doubles of some exact numbers other than 0, none nearer to 0 than TINY."""
+    return np.where(np.abs(values) < TINY, np.where(exact > 0, TINY, -TINY), values)
 
 
 def float_entries(layer: UnitLayer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

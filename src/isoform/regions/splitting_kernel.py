@@ -26,6 +26,7 @@ from isoform.regions.cell_kernel import (
 from isoform.regions.compiled import Tables
 from isoform.regions.simplex_kernel import Array
 from isoform.regions.splitting_state import (
+    BLURRED,
     CODES,
     DEEP,
     DONE,
@@ -80,16 +81,16 @@ def height(S: State, constant: float) -> float:
 
 
 @njit(cache=True, forceinline=True)
-def side_of_vertex(S: State, unit: int) -> int:
-    """The side of the wall on which the node's vertex lies, by more than TOL; where it lies on the
-    wall the vertex is replaced by one that does not. 0: none was found."""
+def side_of_vertex(S: State, unit: int, off: float) -> int:
+    """The side of the wall on which the node's vertex lies, by more than `off`; where it lies on
+    the wall the vertex is replaced by one that does not. 0: none was found."""
     value = height(S, aim(S.forms, S.work, unit, 1))
-    if value > TOL:
+    if value > off:
         return 1
-    if value < -TOL:
+    if value < -off:
         return -1
     for way in (1, -1):
-        if climbed(S, aim(S.forms, S.work, unit, way), TOL) == 1:
+        if climbed(S, aim(S.forms, S.work, unit, way), off) == 1:
             copy_vertex(S.vertices, S.bases, TRIAL, NODE)
             return way
     return 0
@@ -105,14 +106,15 @@ def by_program(S: State, unit: int) -> int:
     k = S.work.shape[1]
     length, error = G[k + 3, unit], G[k + 2, unit]
     at[SIDE], at[HINTED] = 0, 0
-    if not length > 0 or error > 0.05 * TOL * length:
+    if not length > 0 or error > BLURRED * length:
         return 2
-    side = side_of_vertex(S, unit)
+    off = max(TOL, 20 * error / length)
+    side = side_of_vertex(S, unit, off)
     if side == 0:
         return 2
     at[SIDE] = side
     constant = aim(G, S.work, unit, -side)
-    end = climbed(S, constant, TOL)
+    end = climbed(S, constant, off)
     if end == 1:
         return 0
     if end == 0:
@@ -338,7 +340,7 @@ def replay(T: Tables, S: State, prefix: Array) -> bool:
             layer_forms(T, S, layer)
         S.sign[unit] = prefix[unit]
         size, error = S.forms[-3, unit], S.forms[-2, unit]
-        if T.step[unit] and prefix[unit] == 0 and 0.0 < size <= 1.1 * error:
+        if T.step[unit] and prefix[unit] == 0 and error > 0.0 and size <= 1.1 * error:
             return False  # whether z = 0, where a step unit gives 1, is for exact arithmetic to say
         if prefix[unit] & 2:
             side = 1 if prefix[unit] & 1 else -1

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from isoform.regions.compiled import UNIT, Tables
+from isoform.regions.compiled import TINY, UNIT, Tables
 
 TOL = 1e-9  # on rows with unit normals, in a box of half width 1
+BLURRED = 1e-6  # rounding may move a wall so far and no further: else exact arithmetic is asked
 PIVOT = 1e-11
+UNDERFLOW = 1e-290  # more than what products below the normal doubles can lose
 SPLIT_MINUS_FIRST, SPLIT_PLUS_FIRST, MINUS_BOX, PLUS_BOX = 0, 1, 2, 3
 MINUS_BASIS, PLUS_BASIS, MINUS_FOLLOW, PLUS_FOLLOW = 4, 5, 6, 7
 BOX, EMPTY, HOLE, LEAF = 8, 9, 10, 11
@@ -72,14 +74,14 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
     terms = 1
     for s in range(T.heads[layer], T.heads[layer + 1]):
         v = T.source[s]
-        if S.sign[v] & 1 == 0 and not (T.step[v] and forms[k + 1, v] == 0.0):
+        if S.sign[v] & 1 == 0 and not (T.step[v] and forms[k + 2, v] == 0.0):
             continue  # a step unit gives 1 where z = 0, though its pattern says inactive
         terms += 1
         first, last = T.tails[s], T.tails[s + 1]
         weights, places = T.entry_weight[first:last], T.entry_row[first:last]
         if T.step[v]:
             add_source(G, places, weights, 1.0, 0)
-            add_size(G, places, weights, k + 1, 1.0)
+            add_sizes(G, places, weights, 1.0, 0.0)
             continue
         for c in range(k + 1):
             if T.dense[s]:
@@ -89,8 +91,7 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
         if T.dense[s]:
             add_dense_size(G[k + 1], G[k + 2], weights, forms[k + 1, v], forms[k + 2, v])
         else:
-            add_size(G, places, weights, k + 1, forms[k + 1, v])
-            add_size(G, places, weights, k + 2, forms[k + 2, v])
+            add_sizes(G, places, weights, forms[k + 1, v], forms[k + 2, v])
     finish_forms(G, (terms + 4) * UNIT * 1.01)
 
 
@@ -105,9 +106,9 @@ def add_dense_size(
     size: np.ndarray, error: np.ndarray, weights: np.ndarray, by: float, off: float
 ) -> None:
     for j in range(len(weights)):
-        w = abs(weights[j])
+        w = abs(weights[j]) + TINY
         size[j] += by * w
-        error[j] += off * w
+        error[j] += off * w + UNDERFLOW
 
 
 @njit(cache=True)
@@ -119,16 +120,19 @@ def add_source(
 
 
 @njit(cache=True)
-def add_size(
-    G: np.ndarray, places: np.ndarray, weights: np.ndarray, row: int, factor: float
+def add_sizes(
+    G: np.ndarray, places: np.ndarray, weights: np.ndarray, by: float, off: float
 ) -> None:
     for q in range(len(weights)):
-        G[row, places[q]] += factor * abs(weights[q])
+        w = abs(weights[q]) + TINY
+        G[-3, places[q]] += by * w
+        G[-2, places[q]] += off * w + UNDERFLOW
 
 
 @njit(cache=True)
 def finish_forms(G: np.ndarray, gamma: float) -> None:
-    """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included."""
+    """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included. The
+    error is 0 only where nothing was added up: a form that vanishes in floats need not be zero."""
     k = G.shape[0] - 4
     for j in range(G.shape[1]):
         total = G[k + 1, j]
@@ -137,8 +141,8 @@ def finish_forms(G: np.ndarray, gamma: float) -> None:
             size += abs(G[c, j])
             square += G[c, j] * G[c, j]
         error = (G[k + 2, j] + gamma * total) * (1 + 1e-9)
-        if total > 0:
-            error += (k + 4) * UNIT * size * 1.01 + 1e-290
+        if total > 0 or error > 0:
+            error += (k + 4) * UNIT * size * 1.01 + UNDERFLOW
         G[k + 1, j] = size * (1 + 1e-12)
         G[k + 2, j] = error
         G[k + 3, j] = np.sqrt(square)
@@ -162,5 +166,5 @@ def box_signs(G: np.ndarray, box: np.ndarray, span: np.ndarray, boxed: np.ndarra
     for j in range(n):
         slack = 2 * error[j] + 1e-12 * size[j]
         plus = least[j] > slack
-        minus = (most[j] < -slack) | (size[j] == 0.0)
+        minus = (most[j] < -slack) | (error[j] == 0.0)
         boxed[j] = np.int8(plus) - np.int8(minus)
