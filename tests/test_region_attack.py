@@ -8,9 +8,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import isoform as iso
 from exact_oracles import true_patterns
+from isoform.errors import DomainError
 from isoform.network.charts import Chart, charts
-from isoform.network.domain import Box
+from isoform.network.domain import Box, Polytope
 from isoform.network.linear_map import Dense
 from isoform.network.network import Builder, Network
 from isoform.network.operators import Relu
@@ -57,3 +59,20 @@ def test_products_below_the_least_double(sizes: list[float], end: Fraction) -> N
     network = chain(*[([[size]], [0]) for size in sizes], ([[1]], [0]))
     chart = charts(unit_layers(network), Box(-end, end))[0]
     assert listed(chart) == true_patterns(chart)
+
+
+# --- domains --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("A", "b"), [
+    ([[1, 1], [-1, -1]], [0, 0]), ([[1, 0]], [-1]), ([[1, 1]], [-2]), ([[1, 0], [-1, 0]], [0, -1]),
+    ([[0, 0]], [-1]),
+])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_polytope_without_interior_is_no_domain(
+    A: list[list[int]], b: list[int], listed: bool
+) -> None:
+    network = chain(([[1, 1], [1, -1]], [0, 0.5]), ([[1, 1]], [0]))
+    domain = Polytope(np.array(A), np.array(b), Box(-1, 1))
+    with pytest.raises(DomainError, match="no interior"):
+        iso.regions(network, on=domain, listed=listed, workers=1)

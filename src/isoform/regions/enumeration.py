@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoform.errors import Refused
+from isoform.errors import DomainError, Refused
 from isoform.network.charts import Chart
 from isoform.network.domain import Domain, bound_to
 from isoform.network.network import Network, value_bytes
@@ -143,6 +143,10 @@ def enumerate_regions(
         run.whole(workers, cluster)
     finally:
         listing.close()
+    if listing.count == listing.open_tasks == 0:  # a cell with an interior is a region at least
+        from isoform.regions.splitting import NO_INTERIOR
+
+        raise DomainError(NO_INTERIOR)
     return Enumeration(
         count=listing.count, complete=listing.open_tasks == 0,
         stopped=run.stopped if listing.open_tasks else None, seconds=listing.seconds,

@@ -33,6 +33,10 @@ from isoform.regions.splitting_state import (
     U,
 )
 
+NO_INTERIOR = (
+    "the polytope has no interior: no point satisfies all its rows strictly; drop or relax rows, "
+    "or take a slice through the affine space in which it lies"
+)
 BATCH = 4096  # regions that the kernel lists before it is asked for them
 REFRESH = 6  # layers with this many units per input get a fresh box
 
@@ -96,10 +100,7 @@ def deeper(compiled: Compiled, old: State) -> State:
 def root(compiled: Compiled) -> Node:
     """The node of the whole chart. DomainError for a polytope without interior, exactly."""
     if compiled.chart.more is not None and isinstance(interior(compiled.exact, b""), EmptyCell):
-        raise DomainError(
-            "the polytope has no interior: no point satisfies all its rows strictly; drop or relax "
-            "rows, or take a slice through the affine space in which it lies"
-        )
+        raise DomainError(NO_INTERIOR)
     return Node()
 
 
