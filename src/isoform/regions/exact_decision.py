@@ -112,16 +112,20 @@ def decide(
     wall = wall_of(forms, unit, prefix)
     if unit < len(prefix):
         raise ValueError(f"unit {unit} is decided on this cell already")
-    known = without_programme(forms, prefix, unit, wall)
+    known = constant_or_multiple(forms, prefix, unit, wall)
     if known is not None:
         return known
     basis = usable(forms, prefix, hint)
     side = 0
     if basis is not None:
-        side, proved = by_basis(wall, [row_of(forms, i, prefix) for i in basis])
+        rows = [row_of(forms, i, prefix) for i in basis]
+        side, proved = by_basis(wall, rows)
         if proved:
-            return stable(side, basis)
+            return along_split(forms, wall, basis, rows) or stable(side, basis)
     cell = cell_of(forms, prefix)
+    known = along_split(forms, wall, cell.ids, cell.rows)
+    if known is not None:
+        return known
     first = side or (1 if wall[0] > 0 else -1)
     corners: dict[int, Corner] = {}
     for claimed in (first, -first):  # claimed: z has this sign; maximise the other
@@ -136,12 +140,16 @@ def decide(
     return Decision(Verdict.SPLIT, (), corners[-1], corners[1])
 
 
-def without_programme(
+def constant_or_multiple(
     forms: ExactForms, prefix: bytes, unit: int, wall: Row
 ) -> Decision | None:
-    """The decision for a constant and for a multiple of an earlier unit."""
+    """The decision for a constant and for a multiple of an earlier unit. Where layers are sparse,
+    only units on which the path was split count, for `along_split`: the others' forms may be many,
+    and unknown."""
     if not any(wall[1:]):
         return Decision(Verdict.PLUS_BOX if wall[0] > 0 else Verdict.MINUS_BOX)
+    if forms.sparse:
+        return None
     key, sign = signed(wall)
     other = earlier_multiple(forms, prefix, unit, key)
     if other is None:
@@ -158,6 +166,18 @@ def earlier_multiple(forms: ExactForms, prefix: bytes, unit: int, key: Row) -> i
         others = layer_forms(forms, layer, prefix).multiples.get(key)
         if others:
             return others[0] if others[0] < len(prefix) else None
+    return None
+
+
+def along_split(
+    forms: ExactForms, wall: Row, ids: Sequence[int], rows: Sequence[Row]
+) -> Decision | None:
+    """The decision for a multiple of a unit on which the path was split, by the path's rows."""
+    opposite_wall, count = turned(wall), len(forms.chart_rows)
+    for row_id, row in zip(ids, rows, strict=True):
+        if row_id >= count and row in (wall, opposite_wall):
+            verdict = Verdict.PLUS_FOLLOW if row == wall else Verdict.MINUS_FOLLOW
+            return Decision(verdict, (row_id - count,))
     return None
 
 

@@ -2,9 +2,11 @@
 """The exact affine forms of pre-activations on the cells of a splitting tree.
 
 On a cell the units of the earlier layers have fixed signs, so that each pre-activation of a layer
-is one affine form g_0 + g.u. Forms are rows of integers (g_0, g_1, ..., g_k) over one denominator a
-layer, kept by the pattern of the earlier layers. A prefix has one code a decided unit: bit 0 says
-active, bit 1 that the unit splits the cell.
+is one affine form g_0 + g.u. Forms are rows of integers (g_0, g_1, ..., g_k). A layer is computed
+as a whole, over one denominator, and kept by the pattern of the earlier layers. Where its weights
+are sparse (a convolution, a pooling), single units can be asked for: their forms are kept by the
+pattern of the units that they hang on, their cone, which is the same in many cells. A prefix has
+one code a decided unit: bit 0 says active, bit 1 that the unit splits the cell.
 """
 
 from __future__ import annotations
@@ -14,29 +16,26 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-import flint
 import numpy as np
 
 from isoform.network.charts import Chart
 from isoform.numerics.exact import Exact, integers
-from isoform.numerics.sparse import EXPANSION_COST, ExactSparse
+from isoform.regions.exact_weights import (
+    Row,
+    Weights,
+    combination,
+    multiplied,
+    primitive,
+    signed,
+    turned,
+    weights,
+)
 
-Row = tuple[int, ...]
 SPLIT, ACTIVE = 2, 1  # bits of a prefix code
 PATTERN = bytes(code & ACTIVE for code in range(256))
 MEMORY = 1 << 28  # bytes of forms kept
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Weights:
-    """Rows over the constant, the coordinates and the units, taken apart: `base` are n lists of
-    1 + k integers, `blocks` the weights of the units of earlier layers (layer, weights): a matrix
-    of flint, or for few non-zeros one list of (unit of the layer, weight) a row."""
-
-    base: list[list[int]]
-    blocks: tuple[tuple[int, flint.fmpz_mat | list[list[tuple[int, int]]]], ...]
-    denominator: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,21 +55,38 @@ class LayerForms:
     multiples: dict[Row, list[int]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitForm:
+    """The pre-activation of one unit, z = row / denominator, and its wall {z >= 0} as in
+    `LayerForms`."""
+
+    row: Row
+    denominator: int
+    wall: Row
+
+
 @dataclass(frozen=True, eq=False)
 class ExactForms:
     """The forms of a chart, and what is remembered of them (the least recently used forms go when
     more than `memory` bytes are held). chart_rows: the chart's half-spaces b - a.u >= 0 as integer
-    rows (b, -a), by row id."""
+    rows (b, -a), by row id.
+
+    known: layers by (layer, pattern of the earlier layers), units of sparse layers by (unit,
+    pattern of its cone), each with its bytes. cones: units that a unit hangs on, as bits. latest: a
+    prefix and its active units as bits.
+    """
 
     chart: Chart
     chart_rows: tuple[Row, ...]
     weights: tuple[Weights, ...]
     outputs: Weights
     memory: int
-    known: OrderedDict[tuple[int, bytes], tuple[LayerForms, int]] = field(
+    known: OrderedDict[tuple[int, bytes | int], tuple[LayerForms | UnitForm, int]] = field(
         default_factory=OrderedDict
     )
     held: list[int] = field(default_factory=lambda: [0])
+    cones: dict[int, int] = field(default_factory=dict)
+    latest: list[tuple[bytes, int]] = field(default_factory=lambda: [(b"", 0)])
 
     @property
     def dimension(self) -> int:
@@ -79,6 +95,11 @@ class ExactForms:
     @property
     def starts(self) -> tuple[int, ...]:
         return self.chart.layers.starts
+
+    @cached_property
+    def sparse(self) -> bool:
+        """Whether there are layers of which single units are computed."""
+        return any(of.sparse for of in self.weights)
 
 
 def exact_forms(chart: Chart, memory: int = MEMORY) -> ExactForms:
@@ -96,66 +117,104 @@ def exact_forms(chart: Chart, memory: int = MEMORY) -> ExactForms:
     )
 
 
-def weights(rows: ExactSparse, dimension: int, starts: Sequence[int]) -> Weights:
-    """Rows over (constant, inputs, units) taken apart by layer."""
-    n = rows.shape[0]
-    at, columns, data = rows.row_numbers(), rows.columns, rows.data
-    base = [[0] * (1 + dimension) for _ in range(n)]
-    early = columns <= dimension
-    for i, c, value in zip(at[early], columns[early], data[early], strict=True):
-        base[i][c] = int(value)
-    blocks: list[tuple[int, flint.fmpz_mat | list[list[tuple[int, int]]]]] = []
-    for layer, (first, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
-        mine = (columns > dimension + first) & (columns <= dimension + end)
-        if not mine.any():
-            continue
-        places = (columns[mine] - 1 - dimension - first).tolist()
-        triples = list(zip(at[mine].tolist(), places, data[mine].tolist(), strict=True))
-        if len(triples) * EXPANSION_COST >= n * (end - first):
-            matrix = flint.fmpz_mat(n, end - first)
-            for i, c, value in triples:
-                matrix[i, c] = int(value)
-            blocks.append((layer, matrix))
-        else:
-            entries: list[list[tuple[int, int]]] = [[] for _ in range(n)]
-            for i, c, value in triples:
-                entries[i].append((c, int(value)))
-            blocks.append((layer, entries))
-    return Weights(base, tuple(blocks), rows.denominator)
-
-
 def layer_forms(forms: ExactForms, layer: int, prefix: bytes) -> LayerForms:
     """The forms of a layer; the prefix decides all units of the earlier ones (it may go on)."""
     first = forms.starts[layer]
     if len(prefix) < first:
         raise ValueError(f"a prefix of {len(prefix)} units fixes no forms of layer {layer}")
     key = (layer, prefix[:first].translate(PATTERN))
-    found = forms.known.get(key)
-    if found is not None:
-        forms.known.move_to_end(key)
-        return found[0]
+    found = recalled(forms, key)
+    if isinstance(found, LayerForms):
+        return found
     rows, denominator = combined(forms, forms.weights[layer], prefix)
     made = LayerForms(first, rows, denominator, *walls_of(first, rows))
-    size = stored_bytes(rows, denominator) + first
+    remember(forms, key, made, stored_bytes(rows, denominator) + first)
+    return made
+
+
+def unit_form(forms: ExactForms, unit: int, prefix: bytes) -> UnitForm:
+    """The form of one unit of a sparse layer; the prefix as for `layer_forms`."""
+    layer = layer_of(forms, unit)
+    place, of = unit - forms.starts[layer], forms.weights[layer]
+    if len(prefix) < forms.starts[layer]:
+        raise ValueError(f"a prefix of {len(prefix)} units fixes no forms of layer {layer}")
+    key = (unit, cone(forms, unit) & active_bits(forms, prefix))
+    found = recalled(forms, key)
+    if isinstance(found, UnitForm):
+        return found
+    terms: list[tuple[int, int, Row]] = []  # weight, denominator, row
+    for part in of.blocks:
+        entries = part.entries[place]
+        values, denominator = outputs_of(forms, part.layer, [at for at, _ in entries], prefix)
+        terms += [
+            (weight, denominator, value)
+            for (_, weight), value in zip(entries, values, strict=True) if value is not None
+        ]
+    common = math.lcm(1, *(denominator for _, denominator, _ in terms))
+    scaled = [(weight * (common // denominator), row) for weight, denominator, row in terms]
+    row = combination([(common, tuple(of.base[place])), *scaled], 1 + forms.dimension)
+    whole = primitive((*row, of.denominator * common))
+    made = UnitForm(whole[:-1], whole[-1], primitive(whole[:-1]))
+    remember(forms, key, made, stored_bytes([row], common) + key[1].bit_length() // 8)
+    return made
+
+
+def recalled(forms: ExactForms, key: tuple[int, bytes | int]) -> LayerForms | UnitForm | None:
+    found = forms.known.get(key)
+    if found is None:
+        return None
+    forms.known.move_to_end(key)
+    return found[0]
+
+
+def remember(
+    forms: ExactForms, key: tuple[int, bytes | int], made: LayerForms | UnitForm, size: int
+) -> None:
     forms.known[key] = made, size
     forms.held[0] += size
     while forms.held[0] > forms.memory and len(forms.known) > 1:
         forms.held[0] -= forms.known.popitem(last=False)[1][1]
-    return made
+
+
+def cone(forms: ExactForms, unit: int) -> int:
+    """The units that a unit of a sparse layer hangs on, directly or through others, as bits."""
+    found = forms.cones.get(unit)
+    if found is not None:
+        return found
+    layer = layer_of(forms, unit)
+    bits = 0
+    for part in forms.weights[layer].blocks:
+        first, before = forms.starts[part.layer], forms.weights[part.layer]
+        for place, _ in part.entries[unit - forms.starts[layer]]:
+            bits |= 1 << (first + place)
+            if before.sparse:
+                bits |= cone(forms, first + place)
+            elif before.blocks:
+                bits |= (1 << first) - 1
+    forms.cones[unit] = bits
+    return bits
+
+
+def active_bits(forms: ExactForms, prefix: bytes) -> int:
+    """The active units of a prefix as bits."""
+    if forms.latest[0][0] is not prefix:
+        active = np.frombuffer(prefix, dtype=np.uint8) & ACTIVE
+        packed = np.packbits(active, bitorder="little").tobytes()
+        forms.latest[0] = prefix, int.from_bytes(packed, "little")
+    return forms.latest[0][1]
 
 
 def combined(forms: ExactForms, of: Weights, prefix: bytes) -> tuple[list[Row], int]:
     """`of` applied to (1, u, units on the cell), as rows over a denominator."""
-    earlier = [layer_forms(forms, layer, prefix) for layer, _ in of.blocks]
-    common = math.lcm(1, *(before.denominator for before in earlier))
     if not of.base:
         return [], 1
     width = len(of.base[0])
+    earlier = [outputs_of(forms, part.layer, part.places, prefix) for part in of.blocks]
+    common = math.lcm(1, *(denominator for _, denominator in earlier))
     sums = [[value * common for value in row] for row in of.base] if common > 1 else of.base
-    for (layer, block), before in zip(of.blocks, earlier, strict=True):
-        values = outputs_of(forms, layer, before, prefix)
-        factor = common // before.denominator
-        product = multiplied(block, values, width)
+    for part, (values, of_part) in zip(of.blocks, earlier, strict=True):
+        factor = common // of_part
+        product = multiplied(part, values, width)
         sums = [
             [x + factor * y for x, y in zip(row, more, strict=True)]
             for row, more in zip(sums, product, strict=True)
@@ -168,52 +227,36 @@ def combined(forms: ExactForms, of: Weights, prefix: bytes) -> tuple[list[Row], 
 
 
 def outputs_of(
-    forms: ExactForms, layer: int, before: LayerForms, prefix: bytes
-) -> list[Row | None]:
-    """What the units of a layer give, over its denominator; None for 0. A step unit gives 1 where
-    z >= 0, so also where z is identically 0, though its pattern then says inactive."""
-    codes = prefix[before.first : before.first + len(before.rows)]
-    pairs = zip(before.rows, codes, strict=True)
-    if not forms.chart.layers.layers[layer].step:
-        return [row if code & ACTIVE else None for row, code in pairs]
-    one = (before.denominator, *([0] * forms.dimension))
-    return [one if code & ACTIVE or not any(row) else None for row, code in pairs]
-
-
-def multiplied(
-    block: flint.fmpz_mat | list[list[tuple[int, int]]], values: list[Row | None], width: int
-) -> list[list[int]]:
-    """Weights times values, in integers."""
-    if isinstance(block, list):
-        product = []
-        for entries in block:
-            total = [0] * width
-            for place, weight in entries:
-                value = values[place]
-                if value is not None:
-                    total = [x + weight * y for x, y in zip(total, value, strict=True)]
-            product.append(total)
-        return product
-    none = (0,) * width
-    flat = [entry for value in values for entry in (none if value is None else value)]
-    sums = (block * flint.fmpz_mat(len(values), width, flat)).entries()
-    return [[int(value) for value in sums[i : i + width]] for i in range(0, len(sums), width)]
-
-
-def primitive(row: Row) -> Row:
-    """The row divided by the greatest common divisor of its entries."""
-    shared = math.gcd(*row)
-    return tuple(value // shared for value in row) if shared > 1 else row
-
-
-def turned(row: Row) -> Row:
-    return tuple(-value for value in row)
-
-
-def signed(wall: Row) -> tuple[Row, int]:
-    """(the wall or its negative, 1 or -1): whichever has its first coefficient positive."""
-    lead = next(value for value in wall[1:] if value)
-    return (wall, 1) if lead > 0 else (turned(wall), -1)
+    forms: ExactForms, layer: int, places: Sequence[int], prefix: bytes
+) -> tuple[list[Row | None], int]:
+    """What units of a layer give, over a denominator; None for 0. A step unit gives 1 where z >= 0,
+    so also where z is identically 0, though its pattern then says inactive."""
+    first = forms.starts[layer]
+    step = forms.chart.layers.layers[layer].step
+    rows: list[Row | None]
+    if not forms.weights[layer].sparse:
+        before = layer_forms(forms, layer, prefix)
+        denominator = before.denominator
+        rows = [before.rows[i] if step or prefix[first + i] & ACTIVE else None for i in places]
+    else:
+        known = [
+            unit_form(forms, first + i, prefix) if step or prefix[first + i] & ACTIVE else None
+            for i in places
+        ]
+        denominator = math.lcm(1, *{form.denominator for form in known if form is not None})
+        rows = [
+            None if form is None else form.row if form.denominator == denominator
+            else tuple(value * (denominator // form.denominator) for value in form.row)
+            for form in known
+        ]
+    if step:
+        one = (1, *([0] * forms.dimension))
+        codes = [prefix[first + i] for i in places]
+        return [
+            one if code & ACTIVE or row is None or not any(row) else None
+            for code, row in zip(codes, rows, strict=True)
+        ], 1
+    return rows, denominator
 
 
 def walls_of(first: int, rows: list[Row]) -> tuple[list[Row], dict[Row, list[int]]]:
@@ -238,8 +281,11 @@ def layer_of(forms: ExactForms, unit: int) -> int:
 
 def wall_of(forms: ExactForms, unit: int, prefix: bytes) -> Row:
     """{z >= 0} of a unit on the cells with this prefix, as a primitive row."""
-    layer = layer_forms(forms, layer_of(forms, unit), prefix)
-    return layer.walls[unit - layer.first]
+    layer = layer_of(forms, unit)
+    if forms.weights[layer].sparse:
+        return unit_form(forms, unit, prefix).wall
+    whole = layer_forms(forms, layer, prefix)
+    return whole.walls[unit - whole.first]
 
 
 def row_of(forms: ExactForms, row_id: int, prefix: bytes) -> Row:
@@ -257,9 +303,13 @@ def row_of(forms: ExactForms, row_id: int, prefix: bytes) -> Row:
 
 def form_of(forms: ExactForms, unit: int, prefix: bytes) -> Exact:
     """The pre-activation (1 + k,) of a unit on the cells with this prefix: g_0, then g."""
-    layer = layer_forms(forms, layer_of(forms, unit), prefix)
-    row = layer.rows[unit - layer.first]
-    return Exact(integers(row, (len(row),)), layer.denominator)
+    layer = layer_of(forms, unit)
+    if forms.weights[layer].sparse:
+        form = unit_form(forms, unit, prefix)
+        return Exact(integers(form.row, (len(form.row),)), form.denominator)
+    whole = layer_forms(forms, layer, prefix)
+    row = whole.rows[unit - whole.first]
+    return Exact(integers(row, (len(row),)), whole.denominator)
 
 
 def output_forms(forms: ExactForms, prefix: bytes) -> Exact:

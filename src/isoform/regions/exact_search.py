@@ -19,11 +19,12 @@ from isoform.regions.exact_decision import (
     Cell,
     EmptyCell,
     Verdict,
+    along_split,
     cell_of,
     centre,
+    constant_or_multiple,
     opposite,
     side_of,
-    without_programme,
 )
 from isoform.regions.exact_forms import PATTERN, ExactForms, Row, turned, wall_of
 from isoform.regions.exact_program import Infeasible
@@ -113,7 +114,9 @@ def settled(
     forms: ExactForms, prefix: bytes, unit: int, wall: Row, node: Open
 ) -> tuple[Verdict, tuple[int, ...]]:
     """The verdict on a unit and the ids that prove it."""
-    known = without_programme(forms, prefix, unit, wall)
+    known = constant_or_multiple(forms, prefix, unit, wall) or along_split(
+        forms, wall, node.cell.ids, node.cell.rows
+    )
     if known is not None:
         return known.verdict, known.ids
     side = side_of(wall, node.inside)
