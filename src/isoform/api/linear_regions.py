@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoform.api.destinations import check_folder
+from isoform.api.domains import array_file, numbers, present
 from isoform.api.domains import domain as parse_domain
 from isoform.api.reading import read
 from isoform.bounds.matrices import flat_primitive
@@ -22,15 +23,16 @@ from isoform.certificate.evidence import Evidence
 from isoform.certificate.region_evidence import Regions as RegionEvidence
 from isoform.certificate.region_evidence import Stream
 from isoform.certificate.region_tree import Checked, check_streams
-from isoform.errors import CertificateRejected, ContractBroken, DomainError, FormatError, Refused
+from isoform.errors import CertificateRejected, ContractBroken, DomainError, Refused
 from isoform.forms.model import Model
 from isoform.network.charts import Chart, charts
 from isoform.network.claim import Claim, RegionCount
-from isoform.network.domain import Domain, bound_to
+from isoform.network.domain import Domain, bound_to, exact_number
 from isoform.network.network import Network
 from isoform.network.slices import sliced, through
 from isoform.network.unit_layers import UnitLayers, unit_layers
-from isoform.numerics.exact import Exact
+from isoform.numerics.exact import Exact, concatenate
+from isoform.text import plural
 
 if TYPE_CHECKING:
     from isoform.regions.enumeration import Enumeration
@@ -51,7 +53,7 @@ class Piecewise:
     """A model, or its restriction to a slice, as a piecewise-linear network on a domain.
 
     network: primitive, recurrences unrolled. pieces: the charts of the domain, in whose coordinates
-    witnesses are.
+    witnesses are. through: the points of the slice (k + 1, d), whose coordinates `domain` is about.
     """
 
     model: Model
@@ -59,6 +61,7 @@ class Piecewise:
     domain: Domain
     layers: UnitLayers
     pieces: tuple[Chart, ...]
+    through: Exact | None = None
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -78,11 +81,17 @@ def piecewise(model: Any, on: Domain, slice_through: Any = None) -> Piecewise:
     """
     held = read(model)
     network = flat_primitive(held.network)
-    if slice_through is not None:
-        network = sliced(network, *through(Exact.of(slice_through)))
+    points = None if slice_through is None else exact_number(slice_through)
+    if points is not None:
+        if points.ndim == 2 and points.shape[1] != network.dimension:
+            raise DomainError(
+                f"the points of the slice have {plural(points.shape[1], 'number')}, the network "
+                f"takes {plural(network.dimension, 'input')}"
+            )
+        network = sliced(network, *through(points))
     layers = unit_layers(network)
     domain = bound_to(on, layers.dimension)
-    return Piecewise(held, network, domain, layers, charts(layers, domain))
+    return Piecewise(held, network, domain, layers, charts(layers, domain), points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +171,7 @@ class LinearRegions:
         if Path(path).suffix.lower() == ".png":
             from isoform.report.region_picture import draw
 
-            return draw(self.of.places, self.listed(), path)
+            return draw(self, path)
         from isoform.regions.export import export
 
         return export(self.found, path, self.of.layers)
@@ -268,7 +277,7 @@ def proved(made: LinearRegions) -> LinearRegions:
     evidence = RegionEvidence(tuple(streams_of(made.found, chart) for chart in charts))
     claim = Claim(RegionCount(made.activation, complete=made.complete), made.of.domain)
     model = made.of.model
-    whole = made.of.network.dimension == model.network.dimension
+    whole = made.of.through is None
     certificate = Certificate(
         source=made.of.network, target=made.of.network, claim=claim,
         evidence=(Evidence("regions", evidence),), conclusion="regions",
@@ -312,32 +321,48 @@ def regions_along(of: Piecewise, start: Any, end: Any) -> Segment:
     return along(of.places, start, end)
 
 
-def points_of(files: Sequence[str]) -> np.ndarray:
-    """Points (n, d) from .npy files, an array of d numbers in any shape each. FormatError for a
+def points_of(files: Sequence[str]) -> Exact:
+    """Points (n, d) from .npy files, an array of d numbers in any shape each. DomainError for a
     file that holds something else."""
     points = []
     for name in files:
+        array = array_file(present(name)).ravel()
         try:
-            points.append(np.load(name, allow_pickle=False).ravel())
-        except (ValueError, EOFError) as error:
-            raise FormatError(f"{name}: no array of numbers: {error}") from None
+            points.append(numbers(array, name))
+        except DomainError as error:
+            raise DomainError(f"{name}: {error}") from None
     sizes = sorted({len(point) for point in points})
     if len(sizes) > 1:
         raise DomainError(f"points of {sizes[0]} and {sizes[-1]} numbers; give points of one space")
-    return np.stack(points)
+    return concatenate([point.reshape(1, -1) for point in points])
 
 
 def point_of(text: str) -> Any:
     """A point: exact decimals (0.6 is 3/5) with commas between, or a .npy file."""
     if text.endswith(".npy"):
         return points_of([text])[0]
-    return text.split(",")
+    return [part.strip() for part in text.split(",")]
 
 
-def check_region_output(path: str, counted: bool) -> None:
+def ends_of(text: str) -> tuple[Any, Any]:
+    """Two points: A.npy,B.npy or X,Y,.../X,Y,... with exact decimals."""
+    files = text.endswith(".npy")
+    ends = text.split("," if files else "/")
+    if len(ends) != 2:
+        raise DomainError(f"{text!r} are no two points; write A.npy,B.npy or X,Y,.../X,Y,...")
+    if files:
+        points = points_of(ends)
+        return points[0], points[1]
+    return point_of(ends[0]), point_of(ends[1])
+
+
+def check_region_output(path: str, of: Piecewise) -> None:
     """Refused before any work where `LinearRegions.save` could not write that file."""
-    if Path(path).suffix.lower() not in (".png", ".npz", ".parquet"):
+    kind = Path(path).suffix.lower()
+    if kind not in (".png", ".npz", ".parquet"):
         raise Refused(f"{path}: regions are written as .png (a picture), .npz or .parquet (a list)")
-    if counted:
-        raise Refused(f"{path}: --count keeps no regions to write; leave it out")
     check_folder(Path(path))
+    if kind == ".png":
+        from isoform.report.region_picture import check_plane
+
+        check_plane(of)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from isoform.cli.output import DOMAINS, DONE, UNDECIDED, Batch, batch_option, common, emit, note
+from isoform.cli.output import (
+    DOMAINS,
+    DONE,
+    INTERRUPTED,
+    UNDECIDED,
+    Batch,
+    batch_option,
+    common,
+    emit,
+    note,
+)
 from isoform.cli.progress import Progress
 from isoform.errors import Refused
 
@@ -16,6 +26,12 @@ if TYPE_CHECKING:
     from isoform.network.domain import Domain
 
 EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
+
+
+QUESTIONS = {  # and the options that each goes with
+    "--count": {"--budget", "--workers", "--cluster", "--audit", "--no-prove"},
+    "--estimate": {"--budget"}, "--at": set(), "--along": set(),
+}
 
 
 @click.command(epilog=f"{DOMAINS} {EXAMPLE}")
@@ -30,9 +46,9 @@ EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
 @click.option("--audit", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE",
               help="With --count: re-derive this share of the search's subtrees exactly.")
 @click.option("--estimate", is_flag=True, help="Predict the number by sampling, with an interval.")
-@click.option("--at", "point", metavar="X,Y,...|FILE.npy",
+@click.option("--at", metavar="X,Y,...|FILE.npy",
               help="Describe the region of one point; nothing is enumerated.")
-@click.option("--along", metavar="A.npy,B.npy",
+@click.option("--along", metavar="A.npy,B.npy|X,.../X,...",
               help="The regions that a segment meets; nothing is enumerated.")
 @click.option("--store", metavar="FILE", help="Keep the regions there, and go on from there.")
 @click.option("--budget", "budgets", metavar="K=V", multiple=True,
@@ -44,66 +60,83 @@ EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
 @click.option("--no-prove", is_flag=True, help="Do not let the checker re-derive the count.")
 @click.option("-o", "output", metavar="FILE",
               help=".png: a picture (two inputs or a plane slice); .npz, .parquet: the list.")
-@click.option("--seed", type=int, default=0, hidden=True)
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Of what --estimate and --audit choose.")
 @batch_option
 @common
 def regions(
     model: str, on: str, slice_through: str | None, kind: str, count: bool, audit: float,
-    estimate: bool, point: str | None, along: str | None, store: str | None,
-    budgets: tuple[str, ...],
-    workers: int | None, cluster: str | None, certificate: str | None, no_prove: bool,
-    output: str | None, seed: int, batch: Batch, as_json: bool, debug: bool,
+    estimate: bool, at: str | None, along: str | None, store: str | None,
+    budgets: tuple[str, ...], workers: int | None, cluster: str | None, certificate: str | None,
+    no_prove: bool, output: str | None, seed: int, batch: Batch, as_json: bool, debug: bool,
 ) -> int:
     """Count, list and certify the linear regions of MODEL on DOMAIN.
 
-    Exit status 0: all regions were found; 2: a budget ran out, and the number is a lower bound.
+    Exit status 0: all regions were found; 2: a budget ran out, and the number is a lower bound;
+    130: interrupted by Ctrl-C, likewise.
     """
     from isoform import api
 
-    asked = {"--count": count, "--estimate": estimate, "--at": point is not None,
-             "--along": along is not None}
-    chosen = [name for name, given in asked.items() if given]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{chosen[0]} and {chosen[1]} exclude each other")
-    if certificate is not None and (no_prove or chosen):
-        raise click.UsageError(f"--certificate and {[*chosen, '--no-prove'][0]} exclude each other")
+    check_options(
+        {"--count": count, "--estimate": estimate, "--at": at, "--along": along},
+        {"--kind": kind != "activation", "--audit": audit, "--store": store, "--budget": budgets,
+         "--workers": workers, "--cluster": cluster, "--certificate": certificate,
+         "--no-prove": no_prove, "-o": output},
+    )
     limits = budget(budgets)
+    if estimate and limits.keys() - {"seconds"}:
+        raise click.UsageError("--estimate takes --budget seconds=S and no other")
     if certificate is not None:
         api.check_certificate_path(certificate)
-    if output is not None:
-        api.check_region_output(output, counted=bool(chosen))
     domain = api.domain(on)
     through = None if slice_through is None else api.points_of(slice_through.split(","))
     held = api.read(model, batch=batch)
-    if point is not None or along is not None:
-        return describe(api.piecewise(held, domain, through), point, along, as_json)
     if estimate:
         return predict(held, domain, through, limits.get("seconds", 10.0), seed, as_json)
+    if at is not None or along is not None:
+        return describe(api.piecewise(held, domain, through), at, along, as_json)
+    if output is not None:
+        api.check_region_output(output, api.piecewise(held, domain, through))
     with Progress() as progress:
         found = api.regions(
             held, on=domain, slice_through=through, kind=kind, listed=not count, audit=audit,
-            seed=seed, store=store,
-            budget=limits, workers=workers, cluster=cluster,
+            seed=seed, store=store, budget=limits, workers=workers, cluster=cluster,
             prove=False if no_prove else True if certificate is not None else None,
             progress=progress.regions,
         )
     return deliver(found, certificate, output, store, as_json)
 
 
-def describe(of: Piecewise, point: str | None, along: str | None, as_json: bool) -> int:
+def check_options(questions: dict[str, object], options: dict[str, object]) -> None:
+    """UsageError for what does not go together."""
+    asked = [name for name, given in questions.items() if given not in (None, False)]
+    given = [name for name, value in options.items() if value not in (None, False, (), 0.0)]
+    if len(asked) > 1:
+        raise click.UsageError(f"{asked[0]} and {asked[1]} exclude each other")
+    for name in given if asked else ():
+        if name not in QUESTIONS[asked[0]]:
+            raise click.UsageError(f"{asked[0]} and {name} exclude each other")
+    if "--audit" in given and not asked:
+        raise click.UsageError("--audit goes with --count")
+    for one, other in (("--certificate", "--no-prove"), ("--workers", "--cluster")):
+        if one in given and other in given:
+            raise click.UsageError(f"{one} and {other} exclude each other")
+
+
+def describe(of: Piecewise, at: str | None, along: str | None, as_json: bool) -> int:
     """One region, or those that a segment meets."""
     from isoform import api
-    from isoform.report.region_tables import region_record, segment_record
+    from isoform.report import region_tables
 
-    if point is not None:
-        region = api.region_at(of, api.point_of(point))
-        emit(region_record(region), str(region), as_json)
+    if at is not None:
+        region = api.region_at(of, api.point_of(at))
+        text = region_tables.region_text(of, at, region)
+        emit(region_tables.region_record(of, region), text, as_json)
         return DONE
-    ends = api.points_of((along or "").split(","))
-    if len(ends) != 2:
-        raise click.UsageError("--along takes two files, A.npy,B.npy")
-    segment = api.regions_along(of, ends[0], ends[1])
-    emit(segment_record(segment), str(segment), as_json)
+    if along is not None:
+        segment = api.regions_along(of, *api.ends_of(along))
+        text = region_tables.segment_text(of, along, segment)
+        emit(region_tables.segment_record(of, segment), text, as_json)
     return DONE
 
 
@@ -140,22 +173,24 @@ def deliver(
         "certificate": certificate, "output": output, "store": store,
     }
     emit(record, regions_text(found, written), as_json)
-    if not found.complete:
-        more = "the same command goes on" if store else "with --store FILE it could go on"
-        note(f"stopped: {found.found.stopped}; what was found is a lower bound; {more}")
-    return DONE if found.complete else UNDECIDED
+    if found.complete:
+        return DONE
+    more = "the same command goes on" if store else "with --store FILE it could go on"
+    note(f"stopped: {found.found.stopped}; what was found is a lower bound; {more}")
+    return INTERRUPTED if found.found.stopped == "interrupted" else UNDECIDED
 
 
 def budget(given: tuple[str, ...]) -> dict[str, float]:
     """`regions=1e6` and the like."""
     limits: dict[str, float] = {}
     for entry in given:
-        name, mark, value = entry.partition("=")
+        name, _, value = entry.partition("=")
         try:
             number = float(value)
         except ValueError:
             number = -1.0
-        if name not in ("regions", "seconds", "bytes") or not mark or not 0 < number < 1e18:
+        least = 0 if name == "seconds" else 1
+        if name not in ("regions", "seconds", "bytes") or not least <= number < 1e18 or not number:
             raise Refused(
                 f"--budget {entry}: give regions=N, seconds=S or bytes=N with a positive number"
             )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from isoform.text import columns
+from isoform.text import columns, plural
 
 if TYPE_CHECKING:
     from isoform.regions.estimate import RegionEstimate
@@ -24,25 +24,45 @@ SHORT = 40  # digits of a number that is printed in full
 
 def regions_text(found: Any, more: Iterable[tuple[str, str]] = ()) -> str:
     """A `LinearRegions` row by row, then the rows of `more`."""
-    search = found.found
-    least = "" if found.complete else "at least "
-    rows = [
-        ("network", network_text(found.of)),
-        ("domain", repr(found.of.domain)),
-        ("regions", f"{least}{found.count:,} {NAMES[found.kind]}"),
-    ]
+    rows = [*about(found.of), ("regions", count_text(found))]
     if found.kind != "activation":
-        rows.append(("of", f"{least}{found.activation:,} {NAMES['activation']}"))
+        rows.append(("made up of", f"{least(found)}{found.activation:,} {NAMES['activation']}"))
     rows += bound_rows(found.bounds)
-    rows.append(("search", search_text(search)))
+    rows.append(("search", search_text(found.found)))
     rows.append(("verdict", verdict_text(found)))
     return columns([*rows, *more], indent=0)
 
 
-def network_text(of: Any) -> str:
-    whole = of.network.dimension == of.model.network.dimension
-    cut = "" if whole else f" on a slice of {of.network.dimension} dimensions"
-    return f"{of.model.form}{cut}, {of.layers.units:,} units in {len(of.layers.layers)} layers"
+def about(of: Any) -> list[tuple[str, str]]:
+    """Which network, and where: the first rows of every answer."""
+    return [
+        ("network", f"{form_text(of)}: {plural(of.layers.units, 'unit')} in "
+                    f"{plural(len(of.layers.layers), 'layer')}"),
+        ("domain", domain_text(of)),
+    ]
+
+
+def form_text(of: Any) -> str:
+    """The form of a `Piecewise`."""
+    return str(of.model.form)
+
+
+def domain_text(of: Any) -> str:
+    """The domain of a `Piecewise`; of a slice, in its coordinates."""
+    if of.through is None:
+        return repr(of.domain)
+    points = of.through.shape[0]
+    what = {1: "line", 2: "plane"}.get(points - 1, f"{points - 1}-dimensional slice")
+    return f"{of.domain!r} of the {what} through {points} points"
+
+
+def least(found: Any) -> str:
+    return "" if found.complete else "at least "
+
+
+def count_text(found: Any) -> str:
+    """The number with its kind."""
+    return f"{least(found)}{plural(found.count, NAMES[found.kind][:-1])}"
 
 
 def search_text(search: Any) -> str:
@@ -50,7 +70,7 @@ def search_text(search: Any) -> str:
     each = search.programs / max(1, search.count)
     return (
         f"{search.seconds:.2f} s, {each:.1f} linear programmes a region, "
-        f"{search.decided:,} exact decisions"
+        f"{plural(search.decided, 'exact decision')}"
     )
 
 
@@ -64,10 +84,17 @@ def verdict_text(found: Any) -> str:
             f"{audited.seconds:.2f} s"
         )
     if checked is None:
-        return "none: the count was not re-derived; --certificate FILE does that"
-    about = str(found.certificate.claim.relation)
+        if found.steps:
+            return (
+                f"none: {plural(found.steps, 'recorded step')} not re-derived; --certificate FILE "
+                "does that"
+            )
+        return "none: no steps were recorded; --certificate FILE, with a new store, records them"
     word = "proved" if found.complete else "proved, as a lower bound"
-    return f"{word}: {about}; {found.steps:,} steps re-derived exactly in {checked.seconds:.2f} s"
+    return (
+        f"{word}: {found.certificate.claim.relation}; {plural(found.steps, 'step')} re-derived "
+        f"exactly in {checked.seconds:.2f} s"
+    )
 
 
 def bound_rows(bounds: Iterable[Bound]) -> list[tuple[str, str]]:
@@ -76,10 +103,13 @@ def bound_rows(bounds: Iterable[Bound]) -> list[tuple[str, str]]:
     lower = max((b for b in bounds if not b.upper), key=lambda b: b.value, default=None)
     rows = []
     if upper is not None:
-        rows.append(("at most", f"{number(upper.value)} activation regions ({upper.name})"))
+        rows.append(
+            ("at most", f"{number(upper.value)} activation regions on any domain ({upper.name})")
+        )
     if lower is not None:
         rows.append(
-            ("these widths", f"can have {number(lower.value)} or more everywhere ({lower.name})")
+            ("these widths", f"some weights give {number(lower.value)} or more activation regions "
+                             f"everywhere ({lower.name})")
         )
     return rows
 
@@ -99,8 +129,7 @@ def regions_record(found: Any) -> dict[str, Any]:
     return {
         "regions": found.count, "kind": found.kind, "complete": found.complete,
         "activation": found.activation, "stopped": search.stopped,
-        "domain": repr(found.of.domain), "dimension": found.of.network.dimension,
-        "units": found.of.layers.units, "bounds": bound_records(found.bounds),
+        **about_record(found.of), "bounds": bound_records(found.bounds),
         "verdict": found.verdict,
         "claim": None if found.certificate is None else str(found.certificate.claim),
         "arithmetic": "reals", "grade": None if found.checked is None else found.checked.grade,
@@ -108,6 +137,15 @@ def regions_record(found: Any) -> dict[str, Any]:
         "seconds": round(search.seconds, 3),
         "checking_seconds": None if found.checked is None else round(found.checked.seconds, 3),
         "audited": audit_record(found),
+    }
+
+
+def about_record(of: Any) -> dict[str, Any]:
+    """Which network, and where. slice: the points that it goes through, null without one."""
+    return {
+        "form": form_text(of), "units": of.layers.units, "domain": repr(of.domain),
+        "dimension": of.network.dimension,
+        "slice": None if of.through is None else of.through.to_float().tolist(),
     }
 
 
@@ -136,15 +174,14 @@ def bound_records(bounds: Iterable[Bound]) -> list[dict[str, Any]]:
 
 def estimate_text(of: Any, found: RegionEstimate) -> str:
     """A prediction, its interval and its method."""
-    about = "" if found.exact else "about "
+    roughly = "" if found.exact else "about "
     rows = [
-        ("network", network_text(of)),
-        ("domain", repr(of.domain)),
-        ("estimate", f"{about}{number(found.regions)} activation regions"),
+        *about(of),
+        ("estimate", f"{roughly}{number(found.regions)} activation regions"),
         ("interval", f"{number(found.low)} to {number(found.high)} (95 %)"),
-        ("found", f"{found.found:,} for certain"),
+        ("for certain", f"{found.found:,} activation regions or more were met"),
         ("method", found.method),
-        ("seconds", f"{found.seconds:.1f}"),
+        ("search", f"{found.seconds:.2f} s"),
     ]
     return columns(rows if not found.exact else [*rows[:3], *rows[5:]], indent=0)
 
@@ -153,11 +190,23 @@ def estimate_record(of: Any, found: RegionEstimate) -> dict[str, Any]:
     return {
         "estimate": found.regions, "low": found.low, "high": found.high, "exact": found.exact,
         "kind": "activation", "found": found.found, "trusted": found.trusted,
-        "method": found.method, "domain": repr(of.domain), "seconds": round(found.seconds, 3),
+        "method": found.method, **about_record(of), "seconds": round(found.seconds, 3),
     }
 
 
-def region_record(region: Region) -> dict[str, Any]:
+def region_text(of: Any, asked: str, region: Region) -> str:
+    """One region: where, then what it is."""
+    return columns([*about(of), ("point", asked)], indent=0) + f"\n{region}"
+
+
+def segment_text(of: Any, asked: str, segment: Segment) -> str:
+    """The regions along a segment."""
+    rows = [*about(of), ("segment", asked),
+            ("regions", f"{plural(len(segment), 'piece')} in activation regions")]
+    return columns(rows, indent=0) + f"\n{segment}"
+
+
+def region_record(of: Any, region: Region) -> dict[str, Any]:
     """One region; numbers as floats, the exact ones stay in the Python value."""
     facets = []
     for facet in region.facets:
@@ -167,16 +216,16 @@ def region_record(region: Region) -> dict[str, Any]:
             "boundary": facet.boundary,
         })
     return {
-        "kind": "activation", "pattern": region.pattern.hex(),
-        "active": int(region.bits.sum()), "units": region.units,
+        "kind": "activation", **about_record(of), "pattern": region.pattern.hex(),
+        "active": int(region.bits.sum()),
         "point": region.point.to_float().tolist(), "affine": region.affine.to_float().tolist(),
         "facets": facets, "touching": [pattern.hex() for pattern in region.touching],
     }
 
 
-def segment_record(segment: Segment) -> dict[str, Any]:
+def segment_record(of: Any, segment: Segment) -> dict[str, Any]:
     return {
-        "kind": "activation",
+        "kind": "activation", **about_record(of),
         "pieces": [
             {
                 "from": float(piece.start), "to": float(piece.end),
