@@ -10,14 +10,19 @@ import pytest
 
 import isoform as iso
 from exact_oracles import true_patterns
+from isoform.api.linear_regions import piecewise, region_at
 from isoform.errors import DomainError
 from isoform.network.charts import Chart, charts
 from isoform.network.domain import Box, Polytope
 from isoform.network.linear_map import Dense
 from isoform.network.network import Builder, Network
-from isoform.network.operators import Relu
+from isoform.network.operators import Relu, Step
 from isoform.network.unit_layers import unit_layers
+from isoform.numerics.exact import Exact
 from isoform.regions.compiled import compiled
+from isoform.regions.facets import facets_of
+from isoform.regions.kinds import output_maps
+from isoform.regions.queries import neighbours
 from isoform.regions.splitting import explore, root
 
 
@@ -25,7 +30,7 @@ def chain(*layers: tuple[list[list[float]], list[float]]) -> Network:
     """Affine layers with ReLU between; the last layer is linear."""
     build, value = Builder((len(layers[0][0][0]),)), 0
     for number, (weight, bias) in enumerate(layers):
-        value = build.linear(Dense(np.array(weight, dtype=float)), value, np.array(bias))
+        value = build.linear(Dense(np.array(weight, float)), value, np.array(bias, float))
         if number + 1 < len(layers):
             value = build.add(Relu(), (value,), len(bias))
     return build.build(value)
@@ -73,6 +78,48 @@ def test_a_polytope_without_interior_is_no_domain(
     A: list[list[int]], b: list[int], listed: bool
 ) -> None:
     network = chain(([[1, 1], [1, -1]], [0, 0.5]), ([[1, 1]], [0]))
-    domain = Polytope(np.array(A), np.array(b), Box(-1, 1))
+    domain = Polytope(Exact.of(A), Exact.of(b), Box(-1, 1))
     with pytest.raises(DomainError, match="no interior"):
         iso.regions(network, on=domain, listed=listed, workers=1)
+
+
+def test_a_row_that_says_nothing_hides_no_region() -> None:
+    """0 x <= 0 is a row of the domain, and no half-space that a point could be strictly inside."""
+    network = chain(([[1.0], [1.0]], [0, 0.5]), ([[1, 1]], [0]))
+    domain = Polytope(Exact.of([[0], [1]]), Exact.of(np.array([0, 0.25])), Box(-1, 1))
+    of = piecewise(network, domain)
+    for point, count in ((Fraction(1, 4), 1), (0, 2), (-1, 1), (Fraction(-1, 2), 2)):
+        region = region_at(of, [point])
+        assert 1 + len(region.touching) == count
+        assert -1 < region.point.fractions()[0] < Fraction(1, 4)
+    assert len(neighbours(region_at(of, [0]))) == 2
+
+
+# --- facts of single regions ----------------------------------------------------------------------
+
+
+def test_walls_below_the_least_double_are_facets() -> None:
+    tiny = 2.0**-600
+    network = chain(
+        ([[1.0]], [tiny]), ([[tiny], [tiny]], [0, -tiny * tiny]),
+        ([[tiny, -2 * tiny]], [0]), ([[1]], [0]),
+    )
+    of = piecewise(network, Box(-1, 1))
+    found = iso.regions(network, on=of.domain, workers=1)
+    facets = facets_of(of.places, found.listed())
+    assert found.count == len(true_patterns(of.pieces[0]))
+    assert np.diff(facets.starts).tolist() == [2] * found.count  # intervals have two ends
+
+
+def test_maps_behind_a_step_unit_that_vanishes_in_floats() -> None:
+    """step(relu(x) - x) is 1 everywhere, for relu(x) - x is 0 where x > 0."""
+    build = Builder((1,))
+    unit = build.add(Relu(), (build.linear(Dense(np.ones((1, 1))), 0),), 1)
+    one = np.ones((1, 1))
+    step = build.add(Step(), (build.linear((Dense(one), Dense(-one)), (unit, 0)),), 1)
+    last = build.add(Relu(), (build.linear(Dense(one), step, np.array([-0.5])),), 1)
+    network = build.build(last)
+    for kind, count in (("activation", 2), ("affine", 1)):
+        assert iso.regions(network, on=Box(-1, 1), kind=kind, workers=1).count == count
+    _, errors = output_maps(piecewise(network, Box(-1, 1)).places[0], np.array([[160]], np.uint8))
+    assert errors[0, 0] > 0.9  # floats cannot tell whether the step unit gives 0 or 1

@@ -72,7 +72,7 @@ def inside(
     prefix = np.unpackbits(
         np.frombuffer(pattern, dtype=np.uint8), count=place.compiled.units
     ).tobytes()
-    rows = [*place.forms.chart_rows] if not place.whole else []
+    rows = [] if place.whole else [row for row in place.forms.chart_rows if any(row[1:])]
     rows += half_spaces(place.forms, prefix, range(len(prefix)), place.horizon)
 
     def strict(p: Exact) -> bool:

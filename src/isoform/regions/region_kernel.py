@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from isoform.regions.compiled import Tables
+from isoform.regions.compiled import TINY, Tables
 from isoform.regions.facet_kernel import REDUNDANT, UNDECIDED, UNIT, Cell, classify
+from isoform.regions.splitting_state import UNDERFLOW
 
 REACH = 1024.0  # of the coordinates that are laid through a cell of all of space
 
@@ -33,7 +34,7 @@ def base_forms(T: Tables, first: int, last: int, G: np.ndarray) -> None:
         G[k + 2, j] = 0.0
         for c in range(1, k + 1):
             G[k + 2, j] += T.base[c, j] != 0.0
-        G[k + 3, j] = 0.0
+        G[k + 3, j] = UNDERFLOW if G[k + 1, j] > 0.0 else 0.0
 
 
 @njit(cache=True)
@@ -47,14 +48,35 @@ def add_source(T: Tables, first: int, s: int, G: np.ndarray) -> None:
             size += abs(G[c, h])
     for e in range(T.tails[s], T.tails[s + 1]):
         j, w = first + T.entry_row[e], T.entry_weight[e]
-        G[k + 1, j] += abs(w) * size
+        G[k + 1, j] += (abs(w) + TINY) * size
+        G[k + 3, j] += UNDERFLOW
         if T.step[h]:
             G[0, j] += w
             continue
         for c in range(k + 1):
             G[c, j] += w * G[c, h]
         G[k + 2, j] += G[k + 2, h] > 0.0
-        G[k + 3, j] += abs(w) * G[k + 3, h]
+        G[k + 3, j] += (abs(w) + TINY) * G[k + 3, h]
+
+
+@njit(cache=True)
+def doubt_source(T: Tables, first: int, s: int, G: np.ndarray) -> None:
+    """Count a step unit that may give 0 or 1 as an error of the forms of a layer."""
+    for e in range(T.tails[s], T.tails[s + 1]):
+        j = first + T.entry_row[e]
+        G[-3, j] += abs(T.entry_weight[e]) + TINY
+        G[-1, j] += abs(T.entry_weight[e]) + UNDERFLOW
+
+
+@njit(cache=True)
+def may_fire(T: Tables, G: np.ndarray, h: int) -> bool:
+    """Whether a step unit that is not active may give 1, because its form may be zero."""
+    if not T.step[h] or G[-1, h] == 0.0:
+        return False
+    size = 0.0
+    for c in range(G.shape[0] - 3):
+        size += abs(G[c, h])
+    return size <= 2 * G[-1, h]
 
 
 @njit(cache=True)
@@ -79,6 +101,9 @@ def pattern_forms(T: Tables, bits: np.ndarray, G: np.ndarray) -> None:
             if fires(T, bits, G, T.source[s]):
                 terms += 1
                 add_source(T, first, s, G)
+            elif may_fire(T, G, T.source[s]):
+                terms += 1
+                doubt_source(T, first, s, G)
         for j in range(first, last):
             G[k + 3, j] = 1.01 * (G[k + 3, j] + terms * UNIT * G[k + 1, j])
 
@@ -90,13 +115,14 @@ def output_forms(
     """out (k + 2, m): constant, gradient and rounding bound of the outputs; W (m, 1 + k + N)."""
     k = G.shape[0] - 4
     for o in range(W.shape[0]):
-        size, error, terms = 0.0, 0.0, k + 7
+        size, error, terms = 0.0, UNDERFLOW, k + 7
         for c in range(k + 1):
             out[c, o] = W[o, c]
             size += abs(W[o, c])
         for h in range(G.shape[1]):
             w = W[o, 1 + k + h]
             if w == 0.0 or not fires(T, bits, G, h):
+                error += abs(w) if may_fire(T, G, h) else 0.0
                 continue
             terms += 1
             if T.step[h]:
