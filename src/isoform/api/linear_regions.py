@@ -90,6 +90,11 @@ def piecewise(model: Any, on: Domain, slice_through: Any = None) -> Piecewise:
             )
         network = sliced(network, *through(points))
     layers = unit_layers(network)
+    if points is not None and getattr(on, "dimension", None) not in (None, layers.dimension):
+        raise DomainError(
+            f"the domain has dimension {on.dimension}, the slice through {len(points)} points has "
+            f"{layers.dimension}; --on speaks of the coordinates of the slice"
+        )
     domain = bound_to(on, layers.dimension)
     return Piecewise(held, network, domain, layers, charts(layers, domain), points)
 
@@ -327,10 +332,9 @@ def points_of(files: Sequence[str]) -> Exact:
     points = []
     for name in files:
         array = array_file(present(name)).ravel()
-        try:
-            points.append(numbers(array, name))
-        except DomainError as error:
-            raise DomainError(f"{name}: {error}") from None
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DomainError(f"{name} holds NaN or infinity; give finite numbers")
+        points.append(numbers(array, name))
     sizes = sorted({len(point) for point in points})
     if len(sizes) > 1:
         raise DomainError(f"points of {sizes[0]} and {sizes[-1]} numbers; give points of one space")

@@ -24,7 +24,7 @@ def sliced(network: Network, origin: Exact, directions: Exact) -> Network:
             f"a slice with an origin of shape {origin.shape} and directions of shape "
             f"{directions.shape}; the network takes {d} inputs: give ({d},) and ({d}, k)"
         )
-    if directions.shape[1] == 0 or not full_rank(directions.T):
+    if not 0 < directions.shape[1] <= d or not full_rank(directions.T):
         raise DomainError(
             "the directions of the slice are linearly dependent (two of its points may be equal, "
             "or three on a line); give others"

@@ -113,7 +113,10 @@ def numbers(units: tuple[int, ...]) -> str:
 def linear(coefficients: np.ndarray, constant: float | None = None) -> str:
     """An affine form as text."""
     terms = [] if constant is None else [f"{constant:.6g}"]
-    terms += [f"{c:.6g} x{i}" for i, c in enumerate(coefficients.tolist()) if c]
+    terms += [
+        f"{'' if c == 1 else '-' if c == -1 else f'{c:.6g} '}x{i}"
+        for i, c in enumerate(coefficients.tolist()) if c
+    ]
     if len(terms) > SHOWN:
         terms = [*terms[:SHOWN], "..."]
     return " + ".join(terms or ["0"]).replace("+ -", "- ")

@@ -214,6 +214,8 @@ class Cluster:
             raise Refused(
                 "a cluster needs the package distributed: pip install 'isoform[cluster]'"
             ) from None
+        if ":" not in address:
+            raise Refused(f"{address!r} is no address of a scheduler; give HOST:PORT")
         try:
             self.client = Client(address, timeout=20, set_as_default=False)
             self.client.wait_for_workers(1, timeout=120)

@@ -209,7 +209,7 @@ def segment_text(of: Any, asked: str, segment: Segment) -> str:
 def region_record(of: Any, region: Region) -> dict[str, Any]:
     """One region; numbers as floats, the exact ones stay in the Python value."""
     facets = []
-    for facet in region.facets:
+    for facet in region.facets or ():
         normal, offset = facet.half_space()
         facets.append({
             "normal": normal.tolist(), "offset": offset, "units": list(facet.units),
@@ -219,7 +219,7 @@ def region_record(of: Any, region: Region) -> dict[str, Any]:
         "kind": "activation", **about_record(of), "pattern": region.pattern.hex(),
         "active": int(region.bits.sum()),
         "point": region.point.to_float().tolist(), "affine": region.affine.to_float().tolist(),
-        "facets": facets, "touching": [pattern.hex() for pattern in region.touching],
+        "facets": None if region.facets is None else facets, "touching": [pattern.hex() for pattern in region.touching],
     }
 
 
