@@ -30,6 +30,8 @@ def regions_text(found: Any, more: Iterable[tuple[str, str]] = ()) -> str:
     rows += bound_rows(found.bounds)
     rows.append(("search", search_text(found.found)))
     rows.append(("verdict", verdict_text(found)))
+    if found.kind != "activation" and found.checked is not None:
+        rows.append(("", f"that they make up {found.count:,} was found exactly, but not re-derived"))
     return columns([*rows, *more], indent=0)
 
 
@@ -89,7 +91,7 @@ def verdict_text(found: Any) -> str:
                 f"none: {plural(found.steps, 'recorded step')} not re-derived; --certificate FILE "
                 "does that"
             )
-        return "none: no steps were recorded; --certificate FILE, with a new store, records them"
+        return "none: no steps were recorded; --certificate FILE, with a new store, does that"
     word = "proved" if found.complete else "proved, as a lower bound"
     return (
         f"{word}: {found.certificate.claim.relation}; {plural(found.steps, 'step')} re-derived "
