@@ -20,10 +20,12 @@ from isoform.network.operators import Relu, Step
 from isoform.network.unit_layers import unit_layers
 from isoform.numerics.exact import Exact
 from isoform.regions.compiled import compiled
+from isoform.regions.exact_volume import polygon, volume
 from isoform.regions.facets import facets_of
 from isoform.regions.kinds import output_maps
 from isoform.regions.queries import neighbours
 from isoform.regions.splitting import explore, root
+from isoform.regions.volume import volumes
 
 
 def chain(*layers: tuple[list[list[float]], list[float]]) -> Network:
@@ -123,3 +125,49 @@ def test_maps_behind_a_step_unit_that_vanishes_in_floats() -> None:
         assert iso.regions(network, on=Box(-1, 1), kind=kind, workers=1).count == count
     _, errors = output_maps(piecewise(network, Box(-1, 1)).places[0], np.array([[160]], np.uint8))
     assert errors[0, 0] > 0.9  # floats cannot tell whether the step unit gives 0 or 1
+
+
+# --- volumes of thin regions ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-10, 1e-15, 2.0**-60])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_volumes_of_nearly_equal_walls(gap: float, d: int) -> None:
+    """Walls at an angle or a distance of `gap`: wedges, and layers thinner than doubles tell."""
+    weight = [[1.0] * d, [1.0 + gap] * d, [1.0] * (d - 1) + [1 - gap]]
+    network = chain((weight, [0, 0, gap]), ([[1, 1, 1]], [0]))
+    of = piecewise(network, Box(0, 1) if d == 1 else Box(-1, 1))
+    regions = iso.regions(network, on=of.domain, workers=1).listed()
+    found = volumes(of.places, regions)
+    assert found.sum() == pytest.approx(1 if d == 1 else 2**d, rel=1e-12)
+    assert (found > 0).all()
+
+
+def test_the_area_of_a_small_box_far_from_the_origin() -> None:
+    network = chain(([[1, 0], [0, 1]], [-1 / 3, -1 / 3]), ([[1, 1]], [0]))
+    end = Fraction(1, 3) + Fraction(1, 10**12)
+    of = piecewise(network, Box(Fraction(1, 3), end))
+    regions = iso.regions(network, on=of.domain, workers=1).listed()
+    assert volumes(of.places, regions).sum() == pytest.approx(1e-24, rel=1e-9)
+
+
+def test_exact_polygons_agree_with_exact_areas() -> None:
+    rows = [(1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (3, -2, -2), (5, 3, -3), (3, 2, 2)]
+    order, corners = polygon(rows)
+    assert sorted(order) == list(range(7))
+    pairs = list(zip(corners, corners[1:] + corners[:1], strict=True))
+    turns = [a[0] * b[1] - a[1] * b[0] for a, b in pairs]
+    assert all(turn > 0 for turn in turns)  # counter-clockwise around 0
+    assert sum(turns) / 2 == volume(rows)
+    for i, (a, b) in zip(order, pairs, strict=True):
+        assert rows[i][0] + rows[i][1] * a[0] + rows[i][2] * a[1] == 0
+        assert rows[i][0] + rows[i][1] * b[0] + rows[i][2] * b[1] == 0
+
+
+def test_the_exact_volume_of_cut_cubes() -> None:
+    cube = [(0, *row) for row in np.eye(4, dtype=int).tolist()]
+    assert volume([*cube, (1, -1, -1, -1, -1)]) == Fraction(1, 24)
+    assert volume([*cube, (1, -1, -1, -1, -1), (2, -2, -2, -2, -2), (1, 0, 0, 0, 0)]) == Fraction(
+        1, 24
+    )
+    assert volume([*cube, (-1, -1, -1, -1, -1)]) == 0

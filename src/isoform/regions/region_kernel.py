@@ -316,7 +316,8 @@ def fill_facet_rows(
     T: Tables, patterns: np.ndarray, starts: np.ndarray, rows: np.ndarray, A: np.ndarray,
     b: np.ndarray,
 ) -> None:
-    """A (F, k), b (F,): the half-spaces a.u <= b with unit normals of listed facets."""
+    """A (F, k), b (F,): the half-spaces a.u <= b with unit normals of listed facets; NaN where
+    rounding hides them."""
     k, N, m0 = T.base.shape[0] - 2, T.base.shape[1], len(T.rows)
     G, bits = np.empty((k + 4, N)), np.empty(N, np.uint8)
     for r in range(len(patterns)):
@@ -332,6 +333,9 @@ def fill_facet_rows(
             for c in range(k):
                 length += G[1 + c, j] * G[1 + c, j]
             length = np.sqrt(length)
+            if not (1e9 * G[k + 3, j] < length < np.inf):
+                A[f], b[f] = np.nan, np.nan
+                continue
             for c in range(k):
                 A[f, c] = -s * G[1 + c, j] / length
             b[f] = s * G[0, j] / length
