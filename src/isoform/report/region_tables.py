@@ -31,7 +31,9 @@ def regions_text(found: Any, more: Iterable[tuple[str, str]] = ()) -> str:
     rows.append(("search", search_text(found.found)))
     rows.append(("verdict", verdict_text(found)))
     if found.kind != "activation" and found.checked is not None:
-        rows.append(("", f"that they make up {found.count:,} was found exactly, but not re-derived"))
+        rows.append(
+            ("", f"that they make up {found.count:,} was found exactly, but not re-derived")
+        )
     return columns([*rows, *more], indent=0)
 
 
@@ -221,7 +223,8 @@ def region_record(of: Any, region: Region) -> dict[str, Any]:
         "kind": "activation", **about_record(of), "pattern": region.pattern.hex(),
         "active": int(region.bits.sum()),
         "point": region.point.to_float().tolist(), "affine": region.affine.to_float().tolist(),
-        "facets": None if region.facets is None else facets, "touching": [pattern.hex() for pattern in region.touching],
+        "facets": None if region.facets is None else facets,
+        "touching": [pattern.hex() for pattern in region.touching],
     }
 
 
