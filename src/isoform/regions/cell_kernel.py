@@ -84,6 +84,48 @@ def bound_of_climb(S: State, constant: float, error: float) -> float:
     return proved_below(S.walls, S.work, S.bases[TRIAL], S.boxes[0], constant, error)
 
 
+@njit(cache=True)
+def in_cone(S: State, central: Array, unit: int) -> bool:
+    """Whether the trial basis proves that the objective of a unit, exactly 0 where all inputs are,
+    is at most 0 on the cell: its rows are exactly 0 there too, and their true multipliers positive.
+
+    The inverse C of the basis's normals A is good to |I - C A| <= e < 1, so that the multipliers y
+    for a gradient g are off by at most |C| |g - y A| / (1 - e), norms of rows.
+    """
+    k, N, walls = S.work.shape[1], len(S.sign), S.walls
+    m0, error = len(central) - N, S.forms[-2, unit] / S.forms[-1, unit]
+    basis, C = S.bases[TRIAL], S.vertices[TRIAL]
+    drift, least, weight = 0.0, np.inf, 0.0
+    for i in range(k):
+        name = S.ids[basis[i]]
+        if not central[name - m0 if name >= m0 else N + name]:
+            return False
+        drift = max(drift, walls[k + 1, basis[i]])
+        weight += S.work[1, i]
+        least = min(least, S.work[1, i])
+    drift += (k + 4) * UNIT
+    rest, width, off = 0.0, 0.0, 0.0
+    for c in range(k):
+        left, around = S.work[0, c], abs(S.work[0, c])
+        for i in range(k):
+            left -= S.work[1, i] * walls[c, basis[i]]
+            around += abs(S.work[1, i] * walls[c, basis[i]])
+        rest = max(rest, abs(left) + (k + 4) * UNIT * around)
+    for i in range(k):
+        total, apart = 0.0, 0.0
+        for c in range(k):
+            total += abs(C[c, i])
+        for j in range(k):
+            product = 0.0
+            for c in range(k):
+                product += C[c, i] * walls[c, basis[j]]
+            apart += abs(product - (1.0 if i == j else 0.0))
+        width, off = max(width, total), max(off, apart + k * drift * total)
+    if not off < 0.5:
+        return False
+    return least > 2.1 * width * (rest + error + weight * drift)
+
+
 @njit(cache=True, forceinline=True)
 def emit_basis(ids: Array, at: Array, names: Array, basis: Array, k: int) -> None:
     for i in range(k):

@@ -7,6 +7,7 @@ can change, so a decision that the bound leaves open goes to exact arithmetic.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -35,6 +36,9 @@ class Tables(NamedTuple):
     multiple; -1 where there is none.
     rows (m0, k), bounds (m0,), slack (m0,): the chart's half-spaces with unit normals, and a bound
     of their rounding.
+    central (N + m0,): the units, and then the chart's rows, that are exactly 0 where all inputs
+    are, whatever the signs of earlier units. unmixed (L,): layers in which a unit may be a multiple
+    of one earlier unit on a cell, having no own constant and coefficients.
     """
 
     starts: np.ndarray
@@ -52,6 +56,8 @@ class Tables(NamedTuple):
     rows: np.ndarray
     bounds: np.ndarray
     slack: np.ndarray
+    central: np.ndarray
+    unmixed: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +119,47 @@ def compiled(chart: Chart) -> Compiled:
         tails=np.array(tails, dtype=np.int64), dense=joined(dense, np.bool_),
         entry_row=joined(rows_of, np.int64), entry_weight=joined(weights, np.float64),
         follows=follows, factor=factor, rows=rows, bounds=bounds, slack=slack,
+        central=central(chart),
+        unmixed=np.array([
+            a < b and bool((base[k + 1, a:b] == 0).any())
+            for a, b in zip(layers.starts[:-1], layers.starts[1:], strict=True)
+        ], dtype=np.bool_),
     )
     if not np.all(np.isfinite(base)) or not np.all(np.isfinite(tables.entry_weight)):
         raise OverflowError("a weight is beyond the largest double")
     return Compiled(chart, tables)
+
+
+def central(chart: Chart) -> np.ndarray:
+    """Units, then rows of the chart, that are exactly 0 where all inputs are 0: a unit without a
+    bias that reads only such ReLU units. All False where no point of the chart has all inputs 0."""
+    k, layers = chart.dimension, chart.layers
+    found = np.zeros(layers.units + len(chart.rows[1]), dtype=np.bool_)
+    constant, matrix = chart.constant.numerator, chart.matrix.numerator
+    if len(constant) != 1 + k or np.any(matrix[0] != 0):
+        return found
+    stretch = np.diagonal(matrix[1:])
+    if np.any(matrix[1:] != np.diag(stretch)) or np.any(stretch == 0):
+        return found
+    at = Exact(-constant[1:] * chart.matrix.denominator, chart.constant.denominator)
+    common = math.lcm(*(int(v) for v in stretch))  # the point is at / (stretch * ...)
+    point = Exact(at.numerator * (common // stretch), at.denominator * common)
+    place = np.array([point.denominator, *point.numerator], dtype=object)
+    for start, layer in zip(layers.starts, layers.layers, strict=False):
+        rows, numbers = layer.rows, layer.rows.row_numbers()
+        own = rows.columns <= k
+        values = np.zeros(layer.size, dtype=object)
+        np.add.at(values, numbers[own], rows.data[own] * place[rows.columns[own]])
+        read = rows.columns[~own] - 1 - k
+        home = np.searchsorted(layers.starts, read, side="right") - 1
+        step = np.array([part.step for part in layers.layers], dtype=np.bool_)
+        off = np.bincount(numbers[~own], ~found[read] | step[home], layer.size) > 0
+        found[start : start + layer.size] = (values == 0) & ~off
+    A, b = chart.rows
+    gaps = b.numerator * A.denominator * point.denominator
+    gaps = gaps - (A.numerator @ point.numerator) * b.denominator
+    found[layers.units :] = gaps == 0
+    return found
 
 
 def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
@@ -137,8 +180,6 @@ def float_entries(layer: UnitLayer) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def parallel_units(layers: tuple[UnitLayer, ...]) -> tuple[np.ndarray, np.ndarray]:
     """For every unit an earlier one whose exact row is a multiple, and the multiple's sign."""
-    import math
-
     seen: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[int, int]] = {}
     follows: list[int] = []
     factor: list[int] = []

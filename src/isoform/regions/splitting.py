@@ -77,7 +77,7 @@ def allocated(compiled: Compiled, depth: int, batch: int) -> tuple[State, Output
         forms=np.zeros((k + 4, units)), walls=np.zeros((k + 4, most)),
         ids=np.zeros(most, dtype=np.int64), vertices=np.zeros((2 + depth, k + 1, k)),
         bases=np.zeros((2 + depth, k + 3), dtype=np.int64), boxes=np.zeros((1 + depth, 2, k)),
-        work=np.zeros((3, k)), span=np.zeros((2, units)), boxed=np.zeros(units, dtype=np.int8),
+        work=np.zeros((3, k)), span=np.zeros((3, units)), boxed=np.zeros(units, dtype=np.int8),
     )
     tokens = max(4 * units, 1 << 16)
     out = Output(

@@ -19,6 +19,7 @@ from isoform.regions.cell_kernel import (
     climbed,
     copy_vertex,
     emit_basis,
+    in_cone,
     middle,
     refresh_box,
     spread_middle,
@@ -34,6 +35,7 @@ from isoform.regions.splitting_state import (
     FULL,
     HINTED,
     IDS,
+    LEAD,
     MINUS_BASIS,
     MINUS_BOX,
     MINUS_FOLLOW,
@@ -57,6 +59,7 @@ from isoform.regions.splitting_state import (
     U,
     box_signs,
     layer_forms,
+    single_sources,
 )
 
 
@@ -233,6 +236,7 @@ def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
         start, end = T.starts[layer], T.starts[layer + 1]
         if unit == start:
             layer_forms(T, S, layer)
+            single_sources(T, S, layer)
             if layer > 0 and end - start >= ratio * k:
                 refresh_box(S, out)
         if unit == start or changed:
@@ -240,7 +244,13 @@ def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
         changed = False
         skip_boxed(S.boxed, S.sign, out.codes, at, end)
         if at[U] < end:
-            event = by_follow(T, S, out) if T.follows[at[U]] >= 0 else by_row(S, out, k)
+            lead = S.span[LEAD, at[U]]
+            if lead != 0:
+                event = follow(S, out, int(abs(lead)) - 1, lead > 0)
+            elif T.follows[at[U]] >= 0:
+                event = by_follow(T, S, out)
+            else:
+                event = by_row(S, out, T.central, k)
             if event == 0 or event == 2:
                 return event
     return 1
@@ -260,11 +270,13 @@ def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> 
 
 
 @njit(cache=True)
-def by_row(S: State, out: Output, k: int) -> int:
+def by_row(S: State, out: Output, central: Array, k: int) -> int:
     """`by_program` of the current unit; a proved sign is recorded, and the unit passed."""
     at = S.at
     unit = at[U]
     sign = by_program(S, unit)
+    if sign == 2 and at[HINTED] and central[unit] and in_cone(S, central, unit):
+        sign = at[SIDE]
     if sign == 1 or sign == -1:
         out.codes[at[CODES]] = PLUS_BASIS if sign > 0 else MINUS_BASIS
         at[CODES] += 1
@@ -284,14 +296,20 @@ def by_follow(T: Tables, S: State, out: Output) -> int:
         at[SIDE], at[HINTED] = 0, 0
         return 2
     v = T.follows[unit]
-    sign = T.factor[unit] if S.sign[v] & 1 else -T.factor[unit]
-    out.codes[at[CODES]] = PLUS_FOLLOW if sign > 0 else MINUS_FOLLOW
+    return follow(S, out, v, (T.factor[unit] > 0) == (S.sign[v] & 1 == 1))
+
+
+@njit(cache=True)
+def follow(S: State, out: Output, v: int, plus: bool) -> int:
+    """The current unit is a multiple of unit v, not 0 throughout, and has this sign."""
+    at = S.at
+    out.codes[at[CODES]] = PLUS_FOLLOW if plus else MINUS_FOLLOW
     at[CODES] += 1
     out.ids[at[IDS]] = v
     at[IDS] += 1
-    S.sign[unit] = 1 if sign > 0 else 0
-    at[U] = unit + 1
-    return sign
+    S.sign[at[U]] = 1 if plus else 0
+    at[U] += 1
+    return 1 if plus else -1
 
 
 @njit(cache=True)

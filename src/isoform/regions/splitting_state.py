@@ -21,6 +21,7 @@ MASK = 15  # coordinates in a word of the mask of a BOX
 # What a run ends with.
 DONE, FULL, UNDECIDED, DOUBTFUL_LEAF, DEEP = 0, 1, 2, 3, 4
 NODE, TRIAL, SIBLINGS = 0, 1, 2  # in vertices and bases
+LEAD = 2  # in span
 # Numbers of a run: position and what is left to say.
 U, ROWS, STACK, CODES, IDS, REGIONS, SIDE, HINTED, PROGRAMS, QUIET = range(10)
 
@@ -37,8 +38,10 @@ class State(NamedTuple):
     vertices (2 + depth, k + 1, k): inverse of the basis, then the point: of the node, of a trial,
     then of the siblings. bases (2 + depth, k + 3): places in walls, then a sibling's unit, number
     of rows and side. boxes (1 + depth, 2, k): around the cell, then the siblings'.
-    work (3, k): objective, multipliers, scratch. span (2, N) and boxed (N,): the range of each unit
-    of the current layer on the node's box, and the sign which that proves (0: none).
+    work (3, k): objective, multipliers, scratch. span (3, N) and boxed (N,): the range of each unit
+    of the current layer on the node's box, and the sign which that proves (0: none); in row LEAD
+    1 + the unit of which a unit is a multiple on the cell, having no other active input, with the
+    sign of the multiple (0: none).
     """
 
     at: np.ndarray
@@ -93,6 +96,36 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
         else:
             add_sizes(G, places, weights, forms[k + 1, v], forms[k + 2, v])
     finish_forms(G, (terms + 4) * UNIT * 1.01)
+
+
+@njit(cache=True)
+def single_sources(T: Tables, S: State, layer: int) -> None:
+    """Set LEAD for the units of a layer."""
+    start, end = T.starts[layer], T.starts[layer + 1]
+    lead = S.span[LEAD, start:end]
+    lead[:] = 0.0
+    if not T.unmixed[layer]:
+        return
+    several = 1 + len(S.sign)
+    full = 0  # active sources of all units
+    for s in range(T.heads[layer], T.heads[layer + 1]):
+        v = T.source[s]
+        if S.sign[v] & 1 == 0 and not T.step[v]:
+            continue
+        full += T.dense[s]
+        if full > 1:
+            lead[:] = 0
+            return
+        for q in range(T.tails[s], T.tails[s + 1]):
+            j = T.entry_row[q]
+            if lead[j] != 0 or T.step[v]:
+                lead[j] = several
+            else:
+                lead[j] = 1 + v if T.entry_weight[q] > 0 else -1 - v
+    k = T.rows.shape[1]
+    for j in range(end - start):
+        if lead[j] == several or T.base[k + 1, start + j] != 0.0:
+            lead[j] = 0
 
 
 @njit(cache=True)
