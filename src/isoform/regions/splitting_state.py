@@ -72,30 +72,31 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
     start, end = T.starts[layer], T.starts[layer + 1]
     k, forms = T.rows.shape[1], S.forms
     G = forms[:, start:end]
-    G[: k + 2] = T.base[:, start:end]
-    G[k + 2] = 0.0
-    terms = 1
+    G[: k + 1] = T.base[: k + 1, start:end]
+    # Rounding of a sum of up to so many terms; with it one number a source bounds all its errors.
+    gamma = (T.heads[layer + 1] - T.heads[layer] + 5) * UNIT * 1.01
+    G[k + 2] = gamma * T.base[k + 1, start:end]
     for s in range(T.heads[layer], T.heads[layer + 1]):
         v = T.source[s]
         if S.sign[v] & 1 == 0 and not (T.step[v] and forms[k + 2, v] == 0.0):
             continue  # a step unit gives 1 where z = 0, though its pattern says inactive
-        terms += 1
         first, last = T.tails[s], T.tails[s + 1]
         weights, places = T.entry_weight[first:last], T.entry_row[first:last]
         if T.step[v]:
             add_source(G, places, weights, 1.0, 0)
-            add_sizes(G, places, weights, 1.0, 0.0)
+            add_error(G, places, weights, gamma)
             continue
         for c in range(k + 1):
             if T.dense[s]:
                 add_dense(G[c], weights, forms[c, v])
             else:
                 add_source(G, places, weights, forms[c, v], c)
+        error = forms[k + 2, v] + gamma * forms[k + 1, v]
         if T.dense[s]:
-            add_dense_size(G[k + 1], G[k + 2], weights, forms[k + 1, v], forms[k + 2, v])
+            add_dense_error(G[k + 2], weights, error)
         else:
-            add_sizes(G, places, weights, forms[k + 1, v], forms[k + 2, v])
-    finish_forms(G, (terms + 4) * UNIT * 1.01)
+            add_error(G, places, weights, error)
+    finish_forms(G)
 
 
 @njit(cache=True)
@@ -135,13 +136,9 @@ def add_dense(target: np.ndarray, weights: np.ndarray, factor: float) -> None:
 
 
 @njit(cache=True)
-def add_dense_size(
-    size: np.ndarray, error: np.ndarray, weights: np.ndarray, by: float, off: float
-) -> None:
+def add_dense_error(target: np.ndarray, weights: np.ndarray, error: float) -> None:
     for j in range(len(weights)):
-        w = abs(weights[j]) + TINY
-        size[j] += by * w
-        error[j] += off * w + UNDERFLOW
+        target[j] += error * (abs(weights[j]) + TINY) + UNDERFLOW
 
 
 @njit(cache=True)
@@ -153,28 +150,23 @@ def add_source(
 
 
 @njit(cache=True)
-def add_sizes(
-    G: np.ndarray, places: np.ndarray, weights: np.ndarray, by: float, off: float
-) -> None:
+def add_error(G: np.ndarray, places: np.ndarray, weights: np.ndarray, error: float) -> None:
     for q in range(len(weights)):
-        w = abs(weights[q]) + TINY
-        G[-3, places[q]] += by * w
-        G[-2, places[q]] += off * w + UNDERFLOW
+        G[-2, places[q]] += error * (abs(weights[q]) + TINY) + UNDERFLOW
 
 
 @njit(cache=True)
-def finish_forms(G: np.ndarray, gamma: float) -> None:
+def finish_forms(G: np.ndarray) -> None:
     """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included. The
     error is 0 only where nothing was added up: a form that vanishes in floats need not be zero."""
     k = G.shape[0] - 4
     for j in range(G.shape[1]):
-        total = G[k + 1, j]
         size, square = abs(G[0, j]), 0.0
         for c in range(1, k + 1):
             size += abs(G[c, j])
             square += G[c, j] * G[c, j]
-        error = (G[k + 2, j] + gamma * total) * (1 + 1e-9)
-        if total > 0 or error > 0:
+        error = G[k + 2, j] * (1 + 1e-9)
+        if error > 0:
             error += (k + 4) * UNIT * size * 1.01 + UNDERFLOW
         G[k + 1, j] = size * (1 + 1e-12)
         G[k + 2, j] = error
