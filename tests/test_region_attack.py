@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -171,3 +173,23 @@ def test_the_exact_volume_of_cut_cubes() -> None:
         1, 24
     )
     assert volume([*cube, (-1, -1, -1, -1, -1)]) == 0
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+WAITING = """
+from isoform.regions.workers import Job, Processes, splitting
+there = Processes(Job(splitting(), (), 1, False), 2)
+print(len(there.children), flush=True)
+input()
+"""
+
+
+def test_workers_end_with_a_killed_process() -> None:
+    """They hold its standard output open: that it ends says that all of them have."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"2\n"
+    process.kill()
+    assert process.communicate(timeout=20)[0] == b""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -140,9 +141,21 @@ GIVEN: list[Job] = []  # in a worker process: the job
 
 
 def prepare(job: Job) -> None:
-    """First thing in a worker process. An interrupt is for the process that hands out the work."""
+    """First thing in a worker process. An interrupt is for the process that hands out the work; and
+    where that one is killed, this one ends too, for nobody would ever let it go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     GIVEN[:] = [job]
+
+
+def end_with_parent() -> None:
+    """Wait for the end of the process above, however it comes, and end this one."""
+    from multiprocessing import connection, parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def work_there(tasks: Sequence[Task], seconds: float, enough: int) -> list[Part]:
