@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from isoform.regions.compiled import UNIT
+from isoform.regions.kernel import kernel
 from isoform.regions.simplex_kernel import Array, climb, gaps, proved_below, ratio_test
 from isoform.regions.splitting_state import (
     BOX,
@@ -22,7 +22,7 @@ from isoform.regions.splitting_state import (
 )
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def add_wall(S: State, m0: int, unit: int, side: int) -> bool:
     """The half-space side * z >= 0 joins the path, and the box shrinks. False: no room."""
     walls, forms = S.walls, S.forms
@@ -41,7 +41,7 @@ def add_wall(S: State, m0: int, unit: int, side: int) -> bool:
     return True
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def tighten(walls: Array, box: Array, work: Array, r: int) -> None:
     """The box of the cell inside half-space r, every coordinate from the box before."""
     k = box.shape[1]
@@ -60,7 +60,7 @@ def tighten(walls: Array, box: Array, work: Array, r: int) -> None:
             box[0, c] = work[2, c]
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def copy_vertex(vertices: Array, bases: Array, source: int, target: int) -> None:
     k = vertices.shape[2]
     for i in range(k + 1):
@@ -70,7 +70,7 @@ def copy_vertex(vertices: Array, bases: Array, source: int, target: int) -> None
         bases[target, j] = bases[source, j]
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def climbed(S: State, constant: float, stop: float) -> int:
     """`climb` from the node's vertex with the trial vertex, along the objective."""
     S.at[PROGRAMS] += 1
@@ -78,13 +78,13 @@ def climbed(S: State, constant: float, stop: float) -> int:
     return climb(S.walls, S.work, S.vertices, S.bases, TRIAL, constant, stop, S.at[ROWS])
 
 
-@njit(cache=True, forceinline=True)
-def bound_of_climb(S: State, constant: float, error: float) -> float:
+@kernel(forceinline=True)
+def bound_of_climb(S: State, constant: float, error: float, near: bool) -> float:
     """`proved_below` by the trial vertex's basis."""
-    return proved_below(S.walls, S.work, S.bases[TRIAL], S.boxes[0], constant, error)
+    return proved_below(S.walls, S.work, S.bases[TRIAL], S.boxes[0], constant, error, near)
 
 
-@njit(cache=True)
+@kernel
 def in_cone(S: State, central: Array, unit: int) -> bool:
     """Whether the trial basis proves that the objective of a unit, exactly 0 where all inputs are,
     is at most 0 on the cell: its rows are exactly 0 there too, and their true multipliers positive.
@@ -126,14 +126,14 @@ def in_cone(S: State, central: Array, unit: int) -> bool:
     return least > 2.1 * width * (rest + error + weight * drift)
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def emit_basis(ids: Array, at: Array, names: Array, basis: Array, k: int) -> None:
     for i in range(k):
         ids[at[IDS]] = names[basis[i]]
         at[IDS] += 1
 
 
-@njit(cache=True)
+@kernel
 def refresh_box(S: State, out: Output) -> None:
     """The box of the cell by a linear programme for every face, each bound proved."""
     box, at, objective = S.boxes[0], S.at, S.work[0]
@@ -149,7 +149,7 @@ def refresh_box(S: State, out: Output) -> None:
         objective[c] = side
         if climbed(S, 0.0, np.inf) != 0:
             continue
-        bound = bound_of_climb(S, 0.0, 0.0) + 1e-12
+        bound = bound_of_climb(S, 0.0, 0.0, True) + 1e-12
         if side > 0 and bound < box[1, c]:
             box[1, c] = bound
         elif side < 0 and -bound > box[0, c]:
@@ -166,7 +166,7 @@ def refresh_box(S: State, out: Output) -> None:
         at[IDS] = place
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def inside(walls: Array, rows: int, point: Array) -> bool:
     """Whether a point is certainly strictly inside every half-space of the path."""
     k = len(point)
@@ -181,7 +181,7 @@ def inside(walls: Array, rows: int, point: Array) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def middle(
     walls: Array, vertices: Array, bases: Array, rows: int, point: Array
 ) -> bool:
@@ -199,7 +199,7 @@ def middle(
     return inside(walls, rows, point)
 
 
-@njit(cache=True)
+@kernel
 def spread_middle(S: State, point: Array) -> bool:
     """The mean of vertices that leave every half-space with the least gap; for degenerate
     vertices."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from isoform.regions.kernel import kernel
 
 OPEN, REDUNDANT, FACET, SHARED, UNDECIDED = 0, 1, 2, 3, 4
 UNIT = 2.0**-53
@@ -46,7 +47,7 @@ class Vertex(NamedTuple):
     x: np.ndarray
 
 
-@njit(cache=True)
+@kernel
 def gap(C: Cell, row: int, x: np.ndarray) -> float:
     value = C.b[row]
     for c in range(len(x)):
@@ -54,7 +55,7 @@ def gap(C: Cell, row: int, x: np.ndarray) -> float:
     return value
 
 
-@njit(cache=True)
+@kernel
 def rate_along(C: Cell, row: int, way: np.ndarray) -> float:
     value = 0.0
     for c in range(len(way)):
@@ -62,7 +63,7 @@ def rate_along(C: Cell, row: int, way: np.ndarray) -> float:
     return value
 
 
-@njit(cache=True)
+@kernel
 def refactor(C: Cell, n: int, V: Vertex) -> bool:
     """The inverse and the point of a basis anew; False where it is nearly singular."""
     k = len(V.x)
@@ -82,7 +83,7 @@ def refactor(C: Cell, n: int, V: Vertex) -> bool:
     return bool(np.all(np.isfinite(V.inverse)))
 
 
-@njit(cache=True)
+@kernel
 def blocking(C: Cell, n: int, x: np.ndarray, way: np.ndarray, bland: bool) -> tuple[int, float]:
     """The first live row met from x, and the step to it; -1 where there is none."""
     first, step, speed = -1, np.inf, 0.0
@@ -98,7 +99,7 @@ def blocking(C: Cell, n: int, x: np.ndarray, way: np.ndarray, bland: bool) -> tu
     return first, step
 
 
-@njit(cache=True)
+@kernel
 def first_vertex(C: Cell, n: int, V: Vertex) -> bool:
     """From the interior point along k rays, each inside the walls met so far, to a vertex."""
     k = len(V.x)
@@ -135,7 +136,7 @@ def first_vertex(C: Cell, n: int, V: Vertex) -> bool:
     return refactor(C, n, V)
 
 
-@njit(cache=True)
+@kernel
 def pivot(C: Cell, n: int, V: Vertex, out: int, way: np.ndarray, bland: bool) -> bool:
     """Leave the row at place `out` along `way`; False: nothing stops the step, no step is made."""
     k = len(V.x)
@@ -159,7 +160,7 @@ def pivot(C: Cell, n: int, V: Vertex, out: int, way: np.ndarray, bland: bool) ->
     return True
 
 
-@njit(cache=True)
+@kernel
 def climb(C: Cell, n: int, V: Vertex, objective: np.ndarray, stop: float) -> int:
     """Maximise objective.x from a vertex. 1: a vertex beyond `stop`; 0: optimum; -1: no answer."""
     k = len(V.x)
@@ -191,7 +192,7 @@ def climb(C: Cell, n: int, V: Vertex, objective: np.ndarray, stop: float) -> int
     return -1
 
 
-@njit(cache=True)
+@kernel
 def proved_above(C: Cell, V: Vertex, objective: np.ndarray, real: int, reach: float) -> float:
     """A number that objective.x never exceeds on the cell, by the multipliers of the basis."""
     k = len(V.x)
@@ -213,7 +214,7 @@ def proved_above(C: Cell, V: Vertex, objective: np.ndarray, real: int, reach: fl
     return total + 8 * (k + 2) * UNIT * (size + reach * k)
 
 
-@njit(cache=True)
+@kernel
 def same_wall(C: Cell, i: int, j: int, reach: float) -> bool:
     """Whether rounding hides a difference of two half-spaces."""
     room = 2 * (C.drift[i] + C.drift[j]) + 64 * UNIT * (1.0 + abs(C.b[i]))
@@ -225,7 +226,7 @@ def same_wall(C: Cell, i: int, j: int, reach: float) -> bool:
     return far * reach <= room + 64 * UNIT * reach
 
 
-@njit(cache=True)
+@kernel
 def facet_at(C: Cell, n: int, j: int, q: np.ndarray, reach: float) -> int:
     """What a point q near wall j proves, if all else is strict there: FACET; SHARED (walls that
     cannot be told apart, one of them at least is a facet); OPEN."""
@@ -240,7 +241,7 @@ def facet_at(C: Cell, n: int, j: int, q: np.ndarray, reach: float) -> int:
     return found
 
 
-@njit(cache=True)
+@kernel
 def shoot(C: Cell, n: int, way: np.ndarray, status: np.ndarray, reach: float) -> None:
     """Follow a ray from the interior point: the first wall that it meets is a facet."""
     row, step = blocking(C, n, C.p, way, False)
@@ -248,7 +249,7 @@ def shoot(C: Cell, n: int, way: np.ndarray, status: np.ndarray, reach: float) ->
         status[row] = facet_at(C, n, row, C.p + step * way, reach)
 
 
-@njit(cache=True)
+@kernel
 def within_bounds(
     C: Cell, n: int, real: int, V: Vertex, status: np.ndarray, reach: float
 ) -> bool:
@@ -279,7 +280,7 @@ def within_bounds(
     return True
 
 
-@njit(cache=True)
+@kernel
 def set_aside(C: Cell, n: int, j: int, reach: float) -> np.ndarray:
     """Row j and what cannot be told from it, no longer live."""
     twins = np.zeros(n, dtype=np.bool_)
@@ -290,7 +291,7 @@ def set_aside(C: Cell, n: int, j: int, reach: float) -> np.ndarray:
     return twins
 
 
-@njit(cache=True)
+@kernel
 def climb_beyond(C: Cell, n: int, j: int, twins: np.ndarray, W: Vertex, room: float) -> int:
     """Maximise the normal of row j over the live rows, from a vertex on which the rows set aside
     may lie. 1: W.x is beyond row j; 0: W is an optimum and is not; -1: no answer."""
@@ -307,14 +308,14 @@ def climb_beyond(C: Cell, n: int, j: int, twins: np.ndarray, W: Vertex, room: fl
     return end
 
 
-@njit(cache=True)
+@kernel
 def copy_vertex(source: Vertex, target: Vertex) -> None:
     target.basis[:] = source.basis
     target.inverse[:] = source.inverse
     target.x[:] = source.x
 
 
-@njit(cache=True)
+@kernel
 def by_program(
     C: Cell, n: int, real: int, j: int, V: Vertex, W: Vertex, reach: float
 ) -> int:
@@ -340,7 +341,7 @@ def by_program(
     return REDUNDANT
 
 
-@njit(cache=True)
+@kernel
 def strict(C: Cell, n: int) -> bool:
     """Fill slack; whether the interior point is inside every row, rounding counted."""
     for r in range(n):
@@ -351,7 +352,7 @@ def strict(C: Cell, n: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def shoot_along_axes(C: Cell, n: int, status: np.ndarray, reach: float) -> None:
     way = np.zeros(len(C.p))
     for c in range(len(C.p)):
@@ -361,7 +362,7 @@ def shoot_along_axes(C: Cell, n: int, status: np.ndarray, reach: float) -> None:
             shoot(C, n, way, status, reach)
 
 
-@njit(cache=True)
+@kernel
 def classify(
     C: Cell, n: int, real: int, status: np.ndarray, hints: np.ndarray, reach: float
 ) -> None:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from isoform.regions.kernel import kernel
 from isoform.regions.splitting_state import (
     BOX,
     EMPTY,
@@ -27,7 +27,7 @@ def leaf_prefixes(codes: np.ndarray, prefix: bytes, units: int) -> list[bytes]:
     return [row.tobytes() for row in found[:count]]
 
 
-@njit(cache=True)
+@kernel
 def follow(codes: np.ndarray, path: np.ndarray, first: int, found: np.ndarray) -> int:
     """Write the leaves' prefixes to `found`; how many there are."""
     units = len(path)

@@ -13,12 +13,12 @@ a polytope.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from isoform.regions.kernel import kernel
 from isoform.regions.subdivision_kernel import Complex, bit_of
 
 
-@njit(cache=True)
+@kernel
 def released(walls: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """For each edge the places (E, 2), among the walls of each end, of the one that it leaves;
     -1 where the edge does not leave exactly one."""
@@ -39,7 +39,7 @@ def released(walls: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return places
 
 
-@njit(cache=True)
+@kernel
 def rises(
     heights: np.ndarray, doubt: np.ndarray, edges: np.ndarray, places: np.ndarray, k: int
 ) -> tuple[np.ndarray, bool]:
@@ -58,7 +58,7 @@ def rises(
     return up, certain
 
 
-@njit(cache=True)
+@kernel
 def face_numbers(up: np.ndarray) -> tuple[np.ndarray, int]:
     """Numbers of faces of dimension 0..k, and the Euler number."""
     k = up.shape[1]
@@ -79,7 +79,7 @@ def face_numbers(up: np.ndarray) -> tuple[np.ndarray, int]:
     return faces, euler
 
 
-@njit(cache=True)
+@kernel
 def risen_ends(
     held: Complex, heights: np.ndarray, places: np.ndarray, faces: int
 ) -> np.ndarray:
@@ -99,7 +99,7 @@ def risen_ends(
     return ends
 
 
-@njit(cache=True)
+@kernel
 def listed(
     walls: np.ndarray, active: np.ndarray, ends: np.ndarray, faces: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +125,7 @@ def listed(
     return patterns, lowest
 
 
-@njit(cache=True)
+@kernel
 def middles(
     held: Complex, ends: np.ndarray, faces: int, patterns: np.ndarray, lowest: np.ndarray
 ) -> np.ndarray:

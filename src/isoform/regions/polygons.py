@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from isoform.regions.kernel import kernel
 from isoform.regions.subdivision_kernel import Complex, Table, bit_of, cleared, word_key
 
 FACES = 4  # of the chart: a box in the plane
 
 
-@njit(cache=True)
+@kernel
 def key_of(words: np.ndarray) -> np.uint64:
     total = np.uint64(0)
     for w in range(len(words)):
@@ -19,7 +19,7 @@ def key_of(words: np.ndarray) -> np.uint64:
     return total
 
 
-@njit(cache=True)
+@kernel
 def place_of(table: Table, mask: np.uint64, cells: np.ndarray, words: np.ndarray) -> int:
     """The cell of a pattern, or where a new pattern goes in the table, as -1 - place."""
     at = key_of(words) & mask
@@ -32,7 +32,7 @@ def place_of(table: Table, mask: np.uint64, cells: np.ndarray, words: np.ndarray
         at = (at + np.uint64(1)) & mask
 
 
-@njit(cache=True)
+@kernel
 def beside(held: Complex, cells: np.ndarray) -> np.ndarray:
     """The cells (E, 2) on the two sides of every edge, -1 outside the box."""
     table = Table(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int32))
@@ -54,7 +54,7 @@ def beside(held: Complex, cells: np.ndarray) -> np.ndarray:
     return found
 
 
-@njit(cache=True)
+@kernel
 def walked(edges: np.ndarray, own: np.ndarray, points: np.ndarray, cycle: np.ndarray) -> None:
     """Write the edges of one cell as a cycle of vertices, counterclockwise; changes `own`."""
     n = len(own)
@@ -77,7 +77,7 @@ def walked(edges: np.ndarray, own: np.ndarray, points: np.ndarray, cycle: np.nda
         cycle[:] = cycle[::-1].copy()
 
 
-@njit(cache=True)
+@kernel
 def traced(held: Complex, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(starts (R + 1,), corners): the vertex cycle of each cell. cells (R, words): patterns."""
     sides = beside(held, cells)

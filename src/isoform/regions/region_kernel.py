@@ -8,22 +8,22 @@ box [-1, 1]^k, the rounding of the weights to doubles included.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from isoform.regions.compiled import TINY, Tables
 from isoform.regions.facet_kernel import REDUNDANT, UNDECIDED, UNIT, Cell, classify
+from isoform.regions.kernel import kernel
 from isoform.regions.splitting_state import UNDERFLOW
 
 REACH = 1024.0  # of the coordinates that are laid through a cell of all of space
 
 
-@njit(cache=True)
+@kernel
 def unpack(packed: np.ndarray, bits: np.ndarray) -> None:
     for j in range(len(bits)):
         bits[j] = (packed[j >> 3] >> (7 - (j & 7))) & 1
 
 
-@njit(cache=True)
+@kernel
 def base_forms(T: Tables, first: int, last: int, G: np.ndarray) -> None:
     """What the inputs alone contribute to the forms of a layer."""
     k = T.base.shape[0] - 2
@@ -37,7 +37,7 @@ def base_forms(T: Tables, first: int, last: int, G: np.ndarray) -> None:
         G[k + 3, j] = UNDERFLOW if G[k + 1, j] > 0.0 else 0.0
 
 
-@njit(cache=True)
+@kernel
 def add_source(T: Tables, first: int, s: int, G: np.ndarray) -> None:
     """Add an active earlier unit to the forms of a layer."""
     k, h = T.base.shape[0] - 2, T.source[s]
@@ -59,7 +59,7 @@ def add_source(T: Tables, first: int, s: int, G: np.ndarray) -> None:
         G[k + 3, j] += (abs(w) + TINY) * G[k + 3, h]
 
 
-@njit(cache=True)
+@kernel
 def doubt_source(T: Tables, first: int, s: int, G: np.ndarray) -> None:
     """Count a step unit that may give 0 or 1 as an error of the forms of a layer."""
     for e in range(T.tails[s], T.tails[s + 1]):
@@ -68,7 +68,7 @@ def doubt_source(T: Tables, first: int, s: int, G: np.ndarray) -> None:
         G[-1, j] += abs(T.entry_weight[e]) + UNDERFLOW
 
 
-@njit(cache=True)
+@kernel
 def may_fire(T: Tables, G: np.ndarray, h: int) -> bool:
     """Whether a step unit that is not active may give 1, because its form may be zero."""
     if not T.step[h] or G[-1, h] == 0.0:
@@ -79,7 +79,7 @@ def may_fire(T: Tables, G: np.ndarray, h: int) -> bool:
     return size <= 2 * G[-1, h]
 
 
-@njit(cache=True)
+@kernel
 def fires(T: Tables, bits: np.ndarray, G: np.ndarray, h: int) -> bool:
     """Whether a unit contributes to later ones; a step unit gives 1 where z = 0."""
     if T.step[h] and G[-1, h] == 0.0:
@@ -87,7 +87,7 @@ def fires(T: Tables, bits: np.ndarray, G: np.ndarray, h: int) -> bool:
     return bits[h] == 1
 
 
-@njit(cache=True)
+@kernel
 def pattern_forms(T: Tables, bits: np.ndarray, G: np.ndarray) -> None:
     """G (k + 4, N): constant and gradient of every unit on the cells with these bits; the sum of
     the absolute values of the terms; the number of terms of the gradient (0: it is zero, exactly);
@@ -108,7 +108,7 @@ def pattern_forms(T: Tables, bits: np.ndarray, G: np.ndarray) -> None:
             G[k + 3, j] = 1.01 * (G[k + 3, j] + terms * UNIT * G[k + 1, j])
 
 
-@njit(cache=True)
+@kernel
 def output_forms(
     T: Tables, bits: np.ndarray, G: np.ndarray, W: np.ndarray, out: np.ndarray
 ) -> None:
@@ -136,7 +136,7 @@ def output_forms(
         out[k + 1, o] = 1.01 * (error + terms * UNIT * size)
 
 
-@njit(cache=True)
+@kernel
 def output_maps(T: Tables, patterns: np.ndarray, W: np.ndarray, out: np.ndarray) -> None:
     """out (R, k + 2, m): the output forms of many regions."""
     k, N = T.base.shape[0] - 2, T.base.shape[1]
@@ -147,7 +147,7 @@ def output_maps(T: Tables, patterns: np.ndarray, W: np.ndarray, out: np.ndarray)
         output_forms(T, bits, G, W, out[r])
 
 
-@njit(cache=True)
+@kernel
 def some_zero(G: np.ndarray) -> bool:
     """Whether some form is zero, as far as the rounding lets one see."""
     k = G.shape[0] - 4
@@ -160,7 +160,7 @@ def some_zero(G: np.ndarray) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def wall_rows(
     G: np.ndarray, bits: np.ndarray, m0: int, n: int, C: Cell,
     ids: np.ndarray, status: np.ndarray, horizon: np.ndarray,
@@ -196,7 +196,7 @@ def wall_rows(
     return n
 
 
-@njit(cache=True)
+@kernel
 def project(
     C: Cell, n: int, point: np.ndarray, horizon: np.ndarray, frame: np.ndarray
 ) -> tuple[int, int]:
@@ -251,7 +251,7 @@ def project(
     return n + 2 * k, n
 
 
-@njit(cache=True)
+@kernel
 def laid_back(frame: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The point u of a point w of the plane of `project`."""
     y = frame[:, 0].copy()
@@ -260,7 +260,7 @@ def laid_back(frame: np.ndarray, w: np.ndarray) -> np.ndarray:
     return y[1:] / y[0]
 
 
-@njit(cache=True)
+@kernel
 def classify_regions(
     T: Tables, patterns: np.ndarray, points: np.ndarray, horizon: np.ndarray,
     status: np.ndarray, zeros: np.ndarray, hints: np.ndarray, contacts: np.ndarray,
@@ -311,7 +311,7 @@ def classify_regions(
     return count
 
 
-@njit(cache=True)
+@kernel
 def fill_facet_rows(
     T: Tables, patterns: np.ndarray, starts: np.ndarray, rows: np.ndarray, A: np.ndarray,
     b: np.ndarray,

@@ -14,15 +14,15 @@ multipliers, scratch).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from isoform.regions.compiled import UNIT
+from isoform.regions.kernel import kernel
 from isoform.regions.splitting_state import PIVOT
 
 Array = np.ndarray
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def gaps(walls: Array, V: Array, rows: int) -> None:
     """gap = bound - normal . x at the point of V, never below 0."""
     k = V.shape[1]
@@ -36,7 +36,7 @@ def gaps(walls: Array, V: Array, rows: int) -> None:
         walls[k + 2, r] = max(walls[k + 2, r], 0.0)
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def ratio_test(
     walls: Array, V: Array, basis: Array, leaving: int, rows: int, bland: bool
 ) -> tuple[int, float]:
@@ -64,7 +64,7 @@ def ratio_test(
     return entering, step
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def exchange(
     walls: Array, V: Array, basis: Array, leaving: int, entering: int, step: float, rows: int
 ) -> None:
@@ -92,7 +92,7 @@ def exchange(
     basis[leaving] = entering
 
 
-@njit(cache=True)
+@kernel
 def refactor(walls: Array, V: Array, basis: Array) -> bool:
     """Recompute inverse and point from the basis (Gauss-Jordan with pivoting); False if it is
     singular."""
@@ -122,7 +122,7 @@ def refactor(walls: Array, V: Array, basis: Array) -> bool:
     return True
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     """The multipliers of the objective; the basis place to leave, -1 at an optimum."""
     k = V.shape[1]
@@ -140,7 +140,7 @@ def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     return leaving
 
 
-@njit(cache=True)
+@kernel
 def climb(
     walls: Array, work: Array, vertices: Array, bases: Array, which: int, constant: float,
     stop: float, rows: int,
@@ -171,12 +171,13 @@ def climb(
     return -1
 
 
-@njit(cache=True)
+@kernel
 def proved_below(
-    walls: Array, work: Array, basis: Array, box: Array, constant: float, error: float
+    walls: Array, work: Array, basis: Array, box: Array, constant: float, error: float, near: bool
 ) -> float:
     """A certain upper bound of constant + objective . x on the cell, from the multipliers (negative
-    ones become 0): what they leave of the objective is bounded over the box (low, high)."""
+    ones become 0): what they leave of the objective is bounded over the box (low, high) where
+    `near`, else over [-1, 1]^k, as the checker of certificates does for signs."""
     k = box.shape[1]
     total, size = constant, abs(constant)
     for i in range(k):
@@ -191,5 +192,6 @@ def proved_below(
             term = work[1, i] * walls[c, basis[i]]
             rest -= term
             around += abs(term)
-        error += (abs(rest) + (k + 3) * UNIT * around) * max(abs(box[0, c]), abs(box[1, c]))
+        reach = max(abs(box[0, c]), abs(box[1, c])) if near else 1.0
+        error += (abs(rest) + (k + 3) * UNIT * around) * reach
     return total + (error + (k + 4) * UNIT * size) * (1 + 1e-9)

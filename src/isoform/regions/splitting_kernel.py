@@ -11,8 +11,6 @@ the caller, who answers in exact arithmetic.
 
 from __future__ import annotations
 
-from numba import njit
-
 from isoform.regions.cell_kernel import (
     add_wall,
     bound_of_climb,
@@ -25,6 +23,7 @@ from isoform.regions.cell_kernel import (
     spread_middle,
 )
 from isoform.regions.compiled import Tables
+from isoform.regions.kernel import kernel
 from isoform.regions.simplex_kernel import Array
 from isoform.regions.splitting_state import (
     BLURRED,
@@ -63,7 +62,7 @@ from isoform.regions.splitting_state import (
 )
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def aim(G: Array, work: Array, unit: int, side: int) -> float:
     """The objective side * z / |gradient|; returns its constant."""
     k = work.shape[1]
@@ -73,7 +72,7 @@ def aim(G: Array, work: Array, unit: int, side: int) -> float:
     return G[0, unit] * scale
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def height(S: State, constant: float) -> float:
     """constant + objective . x at the node's vertex."""
     k = S.work.shape[1]
@@ -83,7 +82,7 @@ def height(S: State, constant: float) -> float:
     return value
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def side_of_vertex(S: State, unit: int, off: float) -> int:
     """The side of the wall on which the node's vertex lies, by more than `off`; where it lies on
     the wall the vertex is replaced by one that does not. 0: none was found."""
@@ -99,7 +98,7 @@ def side_of_vertex(S: State, unit: int, off: float) -> int:
     return 0
 
 
-@njit(cache=True)
+@kernel
 def by_program(S: State, unit: int) -> int:
     """0: the unit splits the cell, SIDE is the node's vertex's and the trial vertex lies on the
     other one. 1 or -1: proved sign, the trial basis proves it. 2: undecided; SIDE is the side on
@@ -121,13 +120,13 @@ def by_program(S: State, unit: int) -> int:
     if end == 1:
         return 0
     if end == 0:
-        if bound_of_climb(S, constant, error / length) < 0:
+        if bound_of_climb(S, constant, error / length, False) < 0:
             return side
         at[HINTED] = 1
     return 2
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def push(S: State, unit: int, side: int) -> None:
     """Remember the sibling on `side`, with the trial vertex."""
     n, k = S.at[STACK], S.work.shape[1]
@@ -139,7 +138,7 @@ def push(S: State, unit: int, side: int) -> None:
     S.at[STACK] = n + 1
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def pop(T: Tables, S: State) -> None:
     """Go on with the sibling that was remembered last."""
     n, k = S.at[STACK] - 1, S.work.shape[1]
@@ -151,7 +150,7 @@ def pop(T: Tables, S: State) -> None:
     take_side(T, S, entry[k + 2])
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def pack(sign: Array, out: Array) -> None:
     """The activation pattern as bits, unit 0 the highest of byte 0."""
     out[:] = 0
@@ -160,7 +159,7 @@ def pack(sign: Array, out: Array) -> None:
             out[j >> 3] |= 128 >> (j & 7)
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def take_side(T: Tables, S: State, side: int) -> None:
     """Continue on one side of the current unit, as a split."""
     unit = S.at[U]
@@ -169,7 +168,7 @@ def take_side(T: Tables, S: State, side: int) -> None:
     S.at[U] = unit + 1
 
 
-@njit(cache=True)
+@kernel
 def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) -> int:
     """Search on until `most` regions are listed or the caller is needed (DONE to DEEP say why).
 
@@ -215,14 +214,14 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
             going = False
 
 
-@njit(cache=True, forceinline=True)
+@kernel(forceinline=True)
 def room(S: State, out: Output) -> bool:
     """Whether the tokens of a path to a leaf fit in what is left of the output."""
     left = len(S.sign) - S.at[U]
     return S.at[CODES] + 2 * left + 4 <= len(out.codes)
 
 
-@njit(cache=True)
+@kernel
 def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
     """Decide units, one after the other, until one splits the cell (0, with its sides as in
     `by_program`), all are decided (1), one is undecided (2), or the output is full (3)."""
@@ -256,7 +255,7 @@ def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
     return 1
 
 
-@njit(cache=True)
+@kernel
 def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> None:
     """Pass over the units that the box decides, up to the end of the layer."""
     unit, n = at[U], at[CODES]
@@ -269,7 +268,7 @@ def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> 
     at[U], at[CODES] = unit, n
 
 
-@njit(cache=True)
+@kernel
 def by_row(S: State, out: Output, central: Array, k: int) -> int:
     """`by_program` of the current unit; a proved sign is recorded, and the unit passed."""
     at = S.at
@@ -286,7 +285,7 @@ def by_row(S: State, out: Output, central: Array, k: int) -> int:
     return sign
 
 
-@njit(cache=True)
+@kernel
 def by_follow(T: Tables, S: State, out: Output) -> int:
     """The sign of a unit whose row is a multiple of an earlier one's; 2 where z may be 0 on the
     cell, and the unit then inactive whatever the sign of the multiple."""
@@ -299,7 +298,7 @@ def by_follow(T: Tables, S: State, out: Output) -> int:
     return follow(S, out, v, (T.factor[unit] > 0) == (S.sign[v] & 1 == 1))
 
 
-@njit(cache=True)
+@kernel
 def follow(S: State, out: Output, v: int, plus: bool) -> int:
     """The current unit is a multiple of unit v, not 0 throughout, and has this sign."""
     at = S.at
@@ -312,7 +311,7 @@ def follow(S: State, out: Output, v: int, plus: bool) -> int:
     return 1 if plus else -1
 
 
-@njit(cache=True)
+@kernel
 def force(S: State, constant: float) -> bool:
     """Move the node to a vertex at which constant + objective . x exceeds TOL; False: none."""
     if height(S, constant) > TOL:
@@ -323,7 +322,7 @@ def force(S: State, constant: float) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def begin(T: Tables, S: State) -> bool:
     """The corner of the box, then a vertex of the polytope strictly inside its own rows; False
     where floats find none."""
@@ -346,7 +345,7 @@ def begin(T: Tables, S: State) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def replay(T: Tables, S: State, prefix: Array) -> bool:
     """The node with a prefix: its walls, its box, and a vertex off every wall; False where floats
     find none."""
@@ -369,7 +368,7 @@ def replay(T: Tables, S: State, prefix: Array) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def descend(T: Tables, S: State, out: Output, ratio: float, turns: Array) -> int:
     """From the current node to a leaf, at the n-th split of the path to the node's side or, where
     turns[n] is set, to the other one. Returns the event of `advance` that ended the way: 1 at a

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from isoform.regions.compiled import TINY, UNIT, Tables
+from isoform.regions.kernel import kernel
 
 TOL = 1e-9  # on rows with unit normals, in a box of half width 1
 BLURRED = 1e-6  # rounding may move a wall so far and no further: else exact arithmetic is asked
@@ -66,7 +66,7 @@ class Output(NamedTuple):
     ids: np.ndarray
 
 
-@njit(cache=True)
+@kernel
 def layer_forms(T: Tables, S: State, layer: int) -> None:
     """Affine forms of a layer's pre-activations on the cells with the current prefix."""
     start, end = T.starts[layer], T.starts[layer + 1]
@@ -99,7 +99,7 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
     finish_forms(G)
 
 
-@njit(cache=True)
+@kernel
 def single_sources(T: Tables, S: State, layer: int) -> None:
     """Set LEAD for the units of a layer."""
     start, end = T.starts[layer], T.starts[layer + 1]
@@ -129,19 +129,19 @@ def single_sources(T: Tables, S: State, layer: int) -> None:
             lead[j] = 0
 
 
-@njit(cache=True)
+@kernel
 def add_dense(target: np.ndarray, weights: np.ndarray, factor: float) -> None:
     for j in range(len(weights)):
         target[j] += factor * weights[j]
 
 
-@njit(cache=True)
+@kernel
 def add_dense_error(target: np.ndarray, weights: np.ndarray, error: float) -> None:
     for j in range(len(weights)):
         target[j] += error * (abs(weights[j]) + TINY) + UNDERFLOW
 
 
-@njit(cache=True)
+@kernel
 def add_source(
     G: np.ndarray, places: np.ndarray, weights: np.ndarray, factor: float, row: int
 ) -> None:
@@ -149,13 +149,13 @@ def add_source(
         G[row, places[q]] += factor * weights[q]
 
 
-@njit(cache=True)
+@kernel
 def add_error(G: np.ndarray, places: np.ndarray, weights: np.ndarray, error: float) -> None:
     for q in range(len(weights)):
         G[-2, places[q]] += error * (abs(weights[q]) + TINY) + UNDERFLOW
 
 
-@njit(cache=True)
+@kernel
 def finish_forms(G: np.ndarray) -> None:
     """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included. The
     error is 0 only where nothing was added up: a form that vanishes in floats need not be zero."""
@@ -173,7 +173,7 @@ def finish_forms(G: np.ndarray) -> None:
         G[k + 3, j] = np.sqrt(square)
 
 
-@njit(cache=True)
+@kernel
 def box_signs(G: np.ndarray, box: np.ndarray, span: np.ndarray, boxed: np.ndarray) -> None:
     """For units with forms G: 1 or -1 where the box proves the sign (-1 also for z = 0), else 0."""
     k, n = box.shape[1], G.shape[1]

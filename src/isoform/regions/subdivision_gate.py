@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from isoform.regions.kernel import kernel
 from isoform.regions.subdivision_kernel import Complex
 from isoform.regions.subdivision_values import CHUNK, TINY, UNIT, FloatLayer, span, steepest
 
@@ -44,7 +44,7 @@ class Star(NamedTuple):
     long: np.ndarray
 
 
-@njit(cache=True)
+@kernel
 def star(held: Complex, places: np.ndarray) -> Star:
     """The edges of a complex by vertex."""
     points, edges = held.points, held.edges
@@ -70,7 +70,7 @@ def star(held: Complex, places: np.ndarray) -> Star:
     return Star(starts, ends, places, long)
 
 
-@njit(cache=True)
+@kernel
 def slopes_at(
     held: Complex, about: Star, near: Near, begin: int, z: np.ndarray, bounds: np.ndarray
 ) -> None:
@@ -87,7 +87,7 @@ def slopes_at(
             near.flat[a, p] = max(near.flat[a, p], about.long[e] / abs(value))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def mark_walls(
     held: Complex, near: Near, begin: int, z: np.ndarray, faces: int, errors: np.ndarray
 ) -> bool:
@@ -104,7 +104,7 @@ def mark_walls(
     return rounding
 
 
-@njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def inspect(
     z: np.ndarray, active: np.ndarray, errors: np.ndarray, slopes: np.ndarray, clear: np.ndarray,
     room: np.ndarray,
@@ -133,7 +133,7 @@ def inspect(
     return True
 
 
-@njit(cache=True)
+@kernel
 def settled(edges: np.ndarray, long: np.ndarray, near: Near) -> tuple[int, np.ndarray]:
     """(status, distance (V,) of every vertex from the true one)."""
     away = (near.rest * near.flat).sum(axis=1)

@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from isoform.regions.kernel import kernel
 
 DONE, VANISHES, COINCIDES, UNPAIRED, FULL = 0, 1, 2, 3, 4
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -47,7 +48,7 @@ class Table(NamedTuple):
     who: np.ndarray
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def mixed(word: np.uint64) -> np.uint64:
     """A word whose every bit hangs on every bit of the argument (the finaliser of splitmix64)."""
     word = (word ^ (word >> np.uint64(30))) * FIRST_FACTOR
@@ -55,22 +56,22 @@ def mixed(word: np.uint64) -> np.uint64:
     return word ^ (word >> np.uint64(31))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def bit_of(unit: int) -> np.uint64:
     return ONE << np.uint64(LAST_BIT - (unit & LAST_BIT))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def word_key(word: np.uint64, place: int) -> np.uint64:
     return mixed(word + np.uint64(place + 1) * GOLDEN)
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def wall_key(wall: int) -> np.uint64:
     return mixed(np.uint64(wall + 1) * SECOND_FACTOR)
 
 
-@njit(cache=True)
+@kernel
 def grown(
     held: Complex, vertices: int, edges: int, more_vertices: int, more_edges: int
 ) -> Complex:
@@ -94,7 +95,7 @@ def grown(
     return Complex(points, walls, active, values, ends)
 
 
-@njit(cache=True)
+@kernel
 def take_signs(
     held: Complex, vertices: int, first: int, column: int, limits: np.ndarray
 ) -> int:
@@ -110,7 +111,7 @@ def take_signs(
     return -1
 
 
-@njit(cache=True)
+@kernel
 def crossings(
     held: Complex, vertices: int, edges: int, unit: int, sign: np.ndarray, split: np.ndarray
 ) -> int:
@@ -126,7 +127,7 @@ def crossings(
     return count
 
 
-@njit(cache=True)
+@kernel
 def common_walls(walls: np.ndarray, a: int, b: int, into: int) -> int:
     """Write the walls that two vertices share (increasing) to row `into`; gives their number."""
     k = walls.shape[1]
@@ -142,7 +143,7 @@ def common_walls(walls: np.ndarray, a: int, b: int, into: int) -> int:
     return count
 
 
-@njit(cache=True)
+@kernel
 def insert(
     held: Complex, a: int, b: int, x: int, unit: int, wall: int, layer: tuple[int, int],
     limits: np.ndarray,
@@ -182,7 +183,7 @@ def insert(
     return DONE, 0
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def meet(table: Table, mask: np.uint64, key: np.uint64, x: int) -> int:
     """Note a new vertex on a 2-face: -1 if it is the first, else the other one (-2: a third)."""
     at = key & mask
@@ -198,7 +199,7 @@ def meet(table: Table, mask: np.uint64, key: np.uint64, x: int) -> int:
         at = (at + ONE) & mask
 
 
-@njit(cache=True)
+@kernel
 def cleared(table: Table, keys: int) -> tuple[Table, np.uint64]:
     """A free table for so many keys, and the mask of its places."""
     size = 16
@@ -210,7 +211,7 @@ def cleared(table: Table, keys: int) -> tuple[Table, np.uint64]:
     return table, np.uint64(size - 1)
 
 
-@njit(cache=True)
+@kernel
 def join(
     held: Complex, table: Table, mask: np.uint64, vertices: int, count: int, edges: int, unit: int,
     faces: int,
@@ -251,7 +252,7 @@ def join(
     return edges if open_faces == 0 else -1
 
 
-@njit(cache=True)
+@kernel
 def cut_layer(
     held: Complex, counts: tuple[int, int], layer: tuple[int, int], faces: int,
     limits: np.ndarray, most: int,

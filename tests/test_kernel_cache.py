@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled kernels are kept per state of all kernel files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numba
+import pytest
+
+from isoform.regions import kernel as kernels
+from source_tree import PACKAGE
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A room of two kernel files, one of which calls the other, and one file without kernels."""
+    (tmp_path / "callee.py").write_text("@kernel\ndef one():\n    return 1\n")
+    (tmp_path / "caller.py").write_text("@kernel\ndef two():\n    return one() + 1\n")
+    (tmp_path / "plain.py").write_text("x = 1\n")
+    monkeypatch.setattr(kernels, "ROOM", tmp_path)
+    kernels.folder.cache_clear()
+    yield tmp_path
+    kernels.folder.cache_clear()
+
+
+def test_any_kernel_file_changes_the_folder(room: Path) -> None:
+    before = Path(kernels.folder(""))
+    assert before.is_dir() and before.parent.parent == room
+    (room / "plain.py").write_text("x = 2\n")
+    kernels.folder.cache_clear()
+    assert Path(kernels.folder("")) == before
+    (room / "callee.py").write_text("@kernel\ndef one():\n    return 2\n")
+    kernels.folder.cache_clear()
+    after = Path(kernels.folder(""))
+    assert after != before and after.is_dir() and not before.exists()
+
+
+def test_folder_chosen_for_numba_is_respected(room: Path) -> None:
+    chosen = room / "chosen"
+    assert Path(kernels.folder(str(chosen))).parent == chosen
+
+
+def test_setting_of_numba_is_left_alone(room: Path) -> None:
+    before = numba.config.CACHE_DIR
+    doubled = kernels.kernel(lambda x: 2 * x)
+    assert doubled(3) == 6 and before == numba.config.CACHE_DIR
+
+
+def test_no_kernel_goes_round_the_decorator() -> None:
+    """Every file that compiles does so through `kernel`."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        if path.name != "kernel.py":
+            assert "njit" not in text and "numba.jit" not in text, path
