@@ -170,13 +170,14 @@ class LinearRegions:
 
         return volumes(self.of.places, self.listed())
 
-    def save(self, path: str | Path) -> None:
-        """A picture of two inputs or a plane slice (.png), or the list with witnesses in the inputs
-        and affine maps (.npz, .parquet)."""
+    def save(self, path: str | Path, output: int | None = None) -> None:
+        """A picture of two inputs or a plane slice (.png), coloured by the largest output or by the
+        gradient of the only (or the given) `output`; or the list with witnesses in the inputs (of
+        the slice) and affine maps (.npz, .parquet)."""
         if Path(path).suffix.lower() == ".png":
             from isoform.report.region_picture import draw
 
-            return draw(self, path)
+            return draw(self, path, output)
         from isoform.regions.export import export
 
         return export(self.found, path, self.of.layers)

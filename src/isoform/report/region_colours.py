@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FLAT, STEEP = (0.965, 0.012), (0.70, 0.135)  # lightness and chroma
+FLAT, STEEP = (0.97, 0.0), (0.70, 0.135)  # lightness and chroma
 TURN = 0.7  # hue of the direction of the first input, in radians
 CLASSES = ("#5b8ff9", "#f6a04d", "#5ad8a6", "#e8684a", "#9270ca", "#c9a227", "#6dc8ec", "#ff99c3",
            "#8c8c8c", "#269a99")

@@ -22,10 +22,11 @@ from isoform.report.region_colours import (
     of_output,
 )
 from isoform.report.region_tables import count_text, domain_text, form_text
+from isoform.text import plural
 
 WIDE, HIGH, DOTS = 6.0, 6.56, 200  # inches, dots an inch; the axes are square
 FRAME = (0.1, 0.115, 0.875, 0.8)  # of the axes: left, bottom, width, height
-INK, GREY, SEAM = "#16181d", "#5c6370", "#ffffff"
+INK, GREY, SEAM = "#16181d", "#5c6370", "#a7adb8"
 WIDEST, TOTAL = 0.5, 32.0  # points: of a line between regions; divided by the root of their number
 NAMED = 12  # outputs in the legend
 LINE = 640.0  # points times letters that fit in a line
@@ -47,31 +48,35 @@ def check_plane(of: Any) -> None:
         raise Refused("pictures need matplotlib: pip install 'isoform[plot]'") from None
 
 
-def draw(found: Any, path: str | Path) -> None:
+def draw(found: Any, path: str | Path, output: int | None = None) -> None:
     """Write a `LinearRegions` as PNG: every region a polygon, coloured by its affine map.
 
-    One output: the hue is the direction of the gradient on the paper, deeper where it is steeper.
-    Several: the colour of the largest output, paler where it leads by little, with lines where two
-    are equal. Lines run between regions of the kind that was counted. A slice shows the points that
-    it goes through. Refused as `check_plane` says.
+    One output, or `output` of several: the hue is the direction of the gradient on the paper,
+    deeper where it is steeper. Several: the colour of the largest output, paler where it leads by
+    little, with lines where two are equal. Lines run between regions of the kind that was counted.
+    A slice shows the points that it goes through. Refused as `check_plane` says, and for an output
+    that there is not.
     """
     check_plane(found.of)
+    outputs = found.of.layers.outputs.shape[0]
+    if output is not None and not 0 <= output < outputs:
+        raise Refused(f"there is no output {output}; the network has {plural(outputs, 'output')}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDE, HIGH), dpi=DOTS, facecolor="white")
     canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_axes(FRAME)
-    paint(axes, found)
+    paint(axes, found, output)
     left, top = FRAME[0], FRAME[1] + FRAME[3]
     figure.text(left, top + 0.043, count_text(found), fontsize=11, color=INK, weight="bold")
     where = f"{form_text(found.of)}, on {domain_text(found.of)}"
     figure.text(left, top + 0.017, where, fontsize=min(7.5, LINE / len(where)), color=GREY)
-    legend(figure, found)
+    legend(figure, outputs, output)
     write_whole(Path(path), lambda file: canvas.print_png(file))
 
 
-def paint(axes: Any, found: Any) -> None:
+def paint(axes: Any, found: Any, output: int | None = None) -> None:
     """The regions of a `LinearRegions` into the axes of a figure of matplotlib."""
     from matplotlib.collections import LineCollection, PolyCollection
 
@@ -81,8 +86,8 @@ def paint(axes: Any, found: Any) -> None:
     each = [shapes[i] for i in range(len(shapes))]
     maps, _ = output_maps(there[0], regions.patterns)  # (R, m, 1 + 2), constants first
     parts, borders = each, np.empty((0, 2, 2))
-    if maps.shape[1] == 1:
-        colours = of_gradients(maps[:, 0, 1:])
+    if maps.shape[1] == 1 or output is not None:
+        colours = of_gradients(maps[:, output or 0, 1:])
     else:
         cut = decided(there[0], each, maps)
         parts, colours, borders = cut.shapes, cut.colours(), cut.borders
@@ -114,25 +119,33 @@ def decided(place: Place, each: list[np.ndarray], maps: np.ndarray) -> Decisions
 def sides(
     found: Any, regions: Regions, facets: Facets, shapes: Polygons
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The sides (n, 2, 2) within a region of the kind that was counted, and those between two;
-    each once, and none on the boundary of the domain."""
+    """The sides (n, 2, 2) within a region of the kind that was counted, and those between two; none
+    on the boundary of the domain."""
     there = found.of.places
     ends = np.stack([shapes.corners, shapes.corners[following(shapes.starts)]], axis=1)
     owner = facets.regions()  # of the sides too: both are in the order of the regions
     inner = shapes.rows >= facets.own_rows
-    if not there[0].compiled.chart.layers.continuous:
-        return ends[:0], ends[inner]
+    if found.kind == "activation" or not there[0].compiled.chart.layers.continuous:
+        return ends[:0], once_each(ends[inner])
     other = np.empty(len(owner), dtype=np.int64)
     other[np.lexsort((shapes.rows, owner))] = numbers_of(
         regions.patterns, behind(there, regions, facets)
     )[np.lexsort((facets.rows, owner))]
     once = inner & ((other < 0) | (owner < other))
-    if found.kind == "activation":
-        return ends[:0], ends[once]
     kind = affine_kind if found.kind == "affine" else connected_kind
     labels = kind(there, regions).labels
     same = (other >= 0) & (labels[owner] == labels[other])
     return ends[once & same], ends[once & ~same]
+
+
+def once_each(ends: np.ndarray) -> np.ndarray:
+    """Segments (n, 2, 2) without those that are there a second time, up to rounding."""
+    if len(ends) == 0:
+        return ends
+    middles = ends.mean(axis=1)
+    size = float(np.abs(middles).max()) or 1.0
+    _, first = np.unique(np.round(middles / size, 9), axis=0, return_index=True)
+    return ends[first]
 
 
 def frame(axes: Any, of: Any) -> None:
@@ -144,6 +157,7 @@ def frame(axes: Any, of: Any) -> None:
     names = ("input 0", "input 1") if of.through is None else ("from A to B", "from A to C")
     axes.set_xlabel(names[0], fontsize=8, color=GREY, labelpad=1)
     axes.set_ylabel(names[1], fontsize=8, color=GREY, labelpad=1)
+    axes.locator_params(nbins=6)
     axes.tick_params(labelsize=7, colors=GREY, length=2.5, width=0.5)
     for spine in axes.spines.values():
         spine.set_linewidth(0.5)
@@ -158,22 +172,22 @@ def frame(axes: Any, of: Any) -> None:
                           color=INK, weight="bold", zorder=7)
 
 
-def legend(figure: Any, found: Any) -> None:
+def legend(figure: Any, outputs: int, output: int | None) -> None:
     """What the colours mean, under the picture."""
-    outputs = found.of.layers.outputs.shape[0]
     text: dict[str, Any] = {"fontsize": 7.5, "color": GREY, "va": "center"}
     row, left = 0.03, FRAME[0]
-    if outputs == 1:
+    if outputs == 1 or output is not None:
+        of = "" if output is None else f" of output {output}"
         wheel(figure, (left, row - 0.022, 0.05, 0.044))
-        figure.text(left + 0.06, row, "hue: direction of the gradient; deeper where it is steeper",
+        figure.text(left + 0.06, row, f"hue: direction of the gradient{of}; deeper: steeper",
                     **text)
         return
     figure.text(left, row, "largest output:", **text)
     at = left + 0.135
-    for output in range(min(outputs, NAMED)):
-        figure.text(at, row, f" {output} ", fontsize=7.5, color=INK, va="center",
+    for number in range(min(outputs, NAMED)):
+        figure.text(at, row, f" {number} ", fontsize=7.5, color=INK, va="center",
                     bbox={"boxstyle": "square,pad=0.25", "linewidth": 0,
-                          "facecolor": tuple(of_output(output))})
+                          "facecolor": tuple(of_output(number))})
         at += 0.036
     more = "...; " if outputs > NAMED else ""
     figure.text(at + 0.005, row, f"{more}pale: by little; thick lines: two are equal", **text)
