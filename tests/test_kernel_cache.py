@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import ast
+from importlib import import_module
 from pathlib import Path
 
 import numba
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from isoform.regions import kernel as kernels
 from source_tree import PACKAGE
@@ -53,3 +56,22 @@ def test_no_kernel_goes_round_the_decorator() -> None:
         text = path.read_text()
         if path.name != "kernel.py":
             assert "njit" not in text and "numba.jit" not in text, path
+
+
+def test_python_takes_no_kernel_without_an_entry() -> None:
+    """A kernel compiled for other kernels alone would crash where Python calls it."""
+    taken, closed = 0, 0
+    for path in (PACKAGE / "regions").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or "isoform.regions" not in (node.module or ""):
+                continue
+            source = import_module(str(node.module))
+            for alias in node.names:
+                held = getattr(source, alias.name, None)
+                if not isinstance(held, Dispatcher):
+                    continue
+                inner = bool(held.targetoptions.get("no_cpython_wrapper"))
+                closed += inner
+                taken += "@kernel" not in path.read_text()
+                assert "@kernel" in path.read_text() or not inner, (path.name, alias.name)
+    assert taken > 3 and closed > 3

@@ -175,3 +175,21 @@ def test_blurred_walls_are_still_split_by_floats(shift: int) -> None:
     found = explored(chart)
     assert same_patterns(found.patterns, search(exact_forms(chart)).patterns)
     assert len(found.patterns) > 8 and found.decided == 0
+
+
+@pytest.mark.parametrize("weights", [[[1, 0], [0, 3]], [[-2, 1], [1, 2]], [[1, 1], [-3, 2]]])
+def test_a_unit_with_one_active_input_follows_it(weights: list[list[int]]) -> None:
+    """relu(v) and relu(-v): one of them is 0 on every cell. Nothing is left to exact arithmetic,
+    though both forms are rounded, and the checker accepts what is said."""
+    v, w = [1, 3, -7], [-2, 5, 1]
+    carriers = [v, [-x for x in v]]
+    layers = (
+        UnitLayer(rows_of([*carriers, w], 7)),
+        UnitLayer(rows_of([[0, 0, 0, *row, 0] for row in weights], 11)),
+        UnitLayer(rows_of([[0] * 6 + [1, 0], [1] + [0] * 5 + [-1, 1]], 13)),
+    )
+    chart = charts(UnitLayers(2, layers, ExactSparse.zeros((1, 10))), Box(-1, 1))[0]
+    found = explored(chart)
+    assert np.isin(found.codes, (MINUS_FOLLOW, PLUS_FOLLOW)).any() and found.decided == 0
+    assert same_patterns(found.patterns, search(exact_forms(chart)).patterns)
+    assert np.array_equal(check_streams(chart, [stream(found)]).patterns, found.patterns)

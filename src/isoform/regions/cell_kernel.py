@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.regions.compiled import UNIT
-from isoform.regions.kernel import kernel
+from isoform.regions.kernel import INLINE, INNER, kernel
 from isoform.regions.simplex_kernel import Array, climb, gaps, proved_below, ratio_test
 from isoform.regions.splitting_state import (
     BOX,
@@ -22,7 +22,7 @@ from isoform.regions.splitting_state import (
 )
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def add_wall(S: State, m0: int, unit: int, side: int) -> bool:
     """The half-space side * z >= 0 joins the path, and the box shrinks. False: no room."""
     walls, forms = S.walls, S.forms
@@ -41,7 +41,7 @@ def add_wall(S: State, m0: int, unit: int, side: int) -> bool:
     return True
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def tighten(walls: Array, box: Array, work: Array, r: int) -> None:
     """The box of the cell inside half-space r, every coordinate from the box before."""
     k = box.shape[1]
@@ -60,7 +60,7 @@ def tighten(walls: Array, box: Array, work: Array, r: int) -> None:
             box[0, c] = work[2, c]
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def copy_vertex(vertices: Array, bases: Array, source: int, target: int) -> None:
     k = vertices.shape[2]
     for i in range(k + 1):
@@ -70,7 +70,7 @@ def copy_vertex(vertices: Array, bases: Array, source: int, target: int) -> None
         bases[target, j] = bases[source, j]
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def climbed(S: State, constant: float, stop: float) -> int:
     """`climb` from the node's vertex with the trial vertex, along the objective."""
     S.at[PROGRAMS] += 1
@@ -78,7 +78,7 @@ def climbed(S: State, constant: float, stop: float) -> int:
     return climb(S.walls, S.work, S.vertices, S.bases, TRIAL, constant, stop, S.at[ROWS])
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def bound_of_climb(S: State, constant: float, error: float, near: bool) -> float:
     """`proved_below` by the trial vertex's basis."""
     return proved_below(S.walls, S.work, S.bases[TRIAL], S.boxes[0], constant, error, near)
@@ -126,16 +126,17 @@ def in_cone(S: State, central: Array, unit: int) -> bool:
     return least > 2.1 * width * (rest + error + weight * drift)
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def emit_basis(ids: Array, at: Array, names: Array, basis: Array, k: int) -> None:
     for i in range(k):
         ids[at[IDS]] = names[basis[i]]
         at[IDS] += 1
 
 
-@kernel
-def refresh_box(S: State, out: Output) -> None:
-    """The box of the cell by a linear programme for every face, each bound proved."""
+@kernel(**INNER)
+def refresh_box(S: State, out: Output) -> bool:
+    """The box of the cell by a linear programme for every face, each bound proved; False: it stays
+    as it was."""
     box, at, objective = S.boxes[0], S.at, S.work[0]
     k = box.shape[1]
     words, place, found = (k + MASK - 1) // MASK, at[IDS], False
@@ -164,9 +165,10 @@ def refresh_box(S: State, out: Output) -> None:
         at[CODES] += 1
     else:
         at[IDS] = place
+    return found
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, **INNER)
 def inside(walls: Array, rows: int, point: Array) -> bool:
     """Whether a point is certainly strictly inside every half-space of the path."""
     k = len(point)
@@ -181,7 +183,7 @@ def inside(walls: Array, rows: int, point: Array) -> bool:
     return True
 
 
-@kernel
+@kernel(**INNER)
 def middle(
     walls: Array, vertices: Array, bases: Array, rows: int, point: Array
 ) -> bool:
@@ -199,13 +201,15 @@ def middle(
     return inside(walls, rows, point)
 
 
-@kernel
+@kernel(**INNER)
 def spread_middle(S: State, point: Array) -> bool:
     """The mean of vertices that leave every half-space with the least gap; for degenerate
     vertices."""
     walls, vertices = S.walls, S.vertices
     k, rows = len(point), S.at[ROWS]
-    total = vertices[NODE, k].copy()
+    total = S.work[2]
+    for c in range(k):
+        total[c] = vertices[NODE, k, c]
     count = 1
     for _ in range(4 * k + 4):
         for c in range(k):
@@ -223,6 +227,7 @@ def spread_middle(S: State, point: Array) -> bool:
             S.work[0, c] = -walls[c, tight]
         if climbed(S, 0.0, np.inf) != 0:
             return False
-        total += vertices[TRIAL, k]
+        for c in range(k):
+            total[c] += vertices[TRIAL, k, c]
         count += 1
     return False

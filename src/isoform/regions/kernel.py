@@ -24,6 +24,12 @@ from numba import njit
 ROOM = Path(__file__).parent
 PREFIX = "isoform-kernels-"
 DIGITS = 16  # of the digest
+# Kernels that only kernels call need no entry from Python, which takes long to compile where there
+# are many arguments; to call them from Python would crash.
+INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Small ones become part of their callers before these are compiled, and are not compiled alone:
+# otherwise every level of calls compiles all that is below it once more.
+INLINE: dict[str, Any] = {"inline": "always"}
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:

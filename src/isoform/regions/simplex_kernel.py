@@ -16,13 +16,13 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.regions.compiled import UNIT
-from isoform.regions.kernel import kernel
+from isoform.regions.kernel import INNER, kernel
 from isoform.regions.splitting_state import PIVOT
 
 Array = np.ndarray
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, **INNER)
 def gaps(walls: Array, V: Array, rows: int) -> None:
     """gap = bound - normal . x at the point of V, never below 0."""
     k = V.shape[1]
@@ -36,7 +36,7 @@ def gaps(walls: Array, V: Array, rows: int) -> None:
         walls[k + 2, r] = max(walls[k + 2, r], 0.0)
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, **INNER)
 def ratio_test(
     walls: Array, V: Array, basis: Array, leaving: int, rows: int, bland: bool
 ) -> tuple[int, float]:
@@ -64,7 +64,7 @@ def ratio_test(
     return entering, step
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, **INNER)
 def exchange(
     walls: Array, V: Array, basis: Array, leaving: int, entering: int, step: float, rows: int
 ) -> None:
@@ -92,7 +92,7 @@ def exchange(
     basis[leaving] = entering
 
 
-@kernel
+@kernel(**INNER)
 def refactor(walls: Array, V: Array, basis: Array) -> bool:
     """Recompute inverse and point from the basis (Gauss-Jordan with pivoting); False if it is
     singular."""
@@ -103,7 +103,10 @@ def refactor(walls: Array, V: Array, basis: Array) -> bool:
         for c in range(k):
             M[i, c] = walls[c, basis[i]]
     for c in range(k):
-        best = c + np.argmax(np.abs(M[c:, c]))
+        best = c
+        for i in range(c + 1, k):
+            if abs(M[i, c]) > abs(M[best, c]):
+                best = i
         pivot = M[best, c]
         if abs(pivot) < 1e-12:
             return False
@@ -122,7 +125,7 @@ def refactor(walls: Array, V: Array, basis: Array) -> bool:
     return True
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, **INNER)
 def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     """The multipliers of the objective; the basis place to leave, -1 at an optimum."""
     k = V.shape[1]
@@ -140,7 +143,7 @@ def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     return leaving
 
 
-@kernel
+@kernel(**INNER)
 def climb(
     walls: Array, work: Array, vertices: Array, bases: Array, which: int, constant: float,
     stop: float, rows: int,
@@ -171,7 +174,7 @@ def climb(
     return -1
 
 
-@kernel
+@kernel(**INNER)
 def proved_below(
     walls: Array, work: Array, basis: Array, box: Array, constant: float, error: float, near: bool
 ) -> float:

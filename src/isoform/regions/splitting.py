@@ -38,7 +38,7 @@ NO_INTERIOR = (
     "or take a slice through the affine space in which it lies"
 )
 BATCH = 4096  # regions that the kernel lists before it is asked for them
-REFRESH = 6  # layers with this many units per input get a fresh box
+REFRESH = 2  # a cell gets a fresh box where this many units a coordinate are open in a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def root(compiled: Compiled) -> Node:
 
 def start(compiled: Compiled, node: Node) -> State | None:
     """The state at a node; None where floats find no vertex off all its walls."""
-    from isoform.regions.splitting_kernel import replay
+    from isoform.regions.splitting_start import replay
 
     state, _ = allocated(compiled, max(64, len(node.prefix) + 8), 1)
     prefix = np.frombuffer(node.prefix, dtype=np.uint8)

@@ -23,7 +23,7 @@ from isoform.regions.cell_kernel import (
     spread_middle,
 )
 from isoform.regions.compiled import Tables
-from isoform.regions.kernel import kernel
+from isoform.regions.kernel import INLINE, INNER, kernel
 from isoform.regions.simplex_kernel import Array
 from isoform.regions.splitting_state import (
     BLURRED,
@@ -62,7 +62,7 @@ from isoform.regions.splitting_state import (
 )
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def aim(G: Array, work: Array, unit: int, side: int) -> float:
     """The objective side * z / |gradient|; returns its constant."""
     k = work.shape[1]
@@ -72,7 +72,7 @@ def aim(G: Array, work: Array, unit: int, side: int) -> float:
     return G[0, unit] * scale
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def height(S: State, constant: float) -> float:
     """constant + objective . x at the node's vertex."""
     k = S.work.shape[1]
@@ -82,7 +82,7 @@ def height(S: State, constant: float) -> float:
     return value
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def side_of_vertex(S: State, unit: int, off: float) -> int:
     """The side of the wall on which the node's vertex lies, by more than `off`; where it lies on
     the wall the vertex is replaced by one that does not. 0: none was found."""
@@ -98,7 +98,7 @@ def side_of_vertex(S: State, unit: int, off: float) -> int:
     return 0
 
 
-@kernel
+@kernel(**INLINE)
 def by_program(S: State, unit: int) -> int:
     """0: the unit splits the cell, SIDE is the node's vertex's and the trial vertex lies on the
     other one. 1 or -1: proved sign, the trial basis proves it. 2: undecided; SIDE is the side on
@@ -126,7 +126,7 @@ def by_program(S: State, unit: int) -> int:
     return 2
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def push(S: State, unit: int, side: int) -> None:
     """Remember the sibling on `side`, with the trial vertex."""
     n, k = S.at[STACK], S.work.shape[1]
@@ -138,7 +138,7 @@ def push(S: State, unit: int, side: int) -> None:
     S.at[STACK] = n + 1
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def pop(T: Tables, S: State) -> None:
     """Go on with the sibling that was remembered last."""
     n, k = S.at[STACK] - 1, S.work.shape[1]
@@ -147,21 +147,27 @@ def pop(T: Tables, S: State) -> None:
         S.boxes[0, 0, c], S.boxes[0, 1, c] = S.boxes[1 + n, 0, c], S.boxes[1 + n, 1, c]
     entry = S.bases[SIBLINGS + n]
     S.at[STACK], S.at[U], S.at[ROWS] = n, entry[k], entry[k + 1]
-    take_side(T, S, entry[k + 2])
+    turn(T, S, entry[k + 2])
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def pack(sign: Array, out: Array) -> None:
     """The activation pattern as bits, unit 0 the highest of byte 0."""
-    out[:] = 0
+    for j in range(len(out)):
+        out[j] = 0
     for j in range(len(sign)):
         if sign[j] & 1:
             out[j >> 3] |= 128 >> (j & 7)
 
 
-@kernel(forceinline=True)
+@kernel
 def take_side(T: Tables, S: State, side: int) -> None:
     """Continue on one side of the current unit, as a split."""
+    turn(T, S, side)
+
+
+@kernel(**INLINE)
+def turn(T: Tables, S: State, side: int) -> None:
     unit = S.at[U]
     S.sign[unit] = 3 if side > 0 else 2
     add_wall(S, len(T.rows), unit, side)
@@ -172,8 +178,8 @@ def take_side(T: Tables, S: State, side: int) -> None:
 def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) -> int:
     """Search on until `most` regions are listed or the caller is needed (DONE to DEEP say why).
 
-    ratio: the box is refreshed at the start of a layer with at least ratio * k units. fresh: the
-    current node is to be started (False: the first thing is to pop a sibling).
+    ratio: the box is refreshed at the start of a layer of which it leaves at least ratio * k units
+    open. fresh: the current node is to be started (False: the first thing is to pop a sibling).
     """
     at, N = S.at, len(S.sign)
     most = min(most, len(out.patterns))
@@ -202,7 +208,7 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
             at[CODES] += 1
             at[QUIET] = 0
             push(S, at[U], -side)
-            take_side(T, S, side)
+            turn(T, S, side)
         else:
             point = out.points[at[REGIONS]]
             found = middle(S.walls, S.vertices, S.bases, at[ROWS], point)
@@ -214,14 +220,14 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
             going = False
 
 
-@kernel(forceinline=True)
+@kernel(**INLINE)
 def room(S: State, out: Output) -> bool:
     """Whether the tokens of a path to a leaf fit in what is left of the output."""
     left = len(S.sign) - S.at[U]
     return S.at[CODES] + 2 * left + 4 <= len(out.codes)
 
 
-@kernel
+@kernel(**INNER)
 def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
     """Decide units, one after the other, until one splits the cell (0, with its sides as in
     `by_program`), all are decided (1), one is undecided (2), or the output is full (3)."""
@@ -236,10 +242,12 @@ def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
         if unit == start:
             layer_forms(T, S, layer)
             single_sources(T, S, layer)
-            if layer > 0 and end - start >= ratio * k:
-                refresh_box(S, out)
-        if unit == start or changed:
+            changed = True
+        if changed:
             box_signs(S.forms[:, unit:end], S.boxes[0], S.span, S.boxed[unit:end])
+            many = unit == start and layer > 0 and open_units(S.boxed[start:end]) >= ratio * k
+            if many and refresh_box(S, out):
+                box_signs(S.forms[:, unit:end], S.boxes[0], S.span, S.boxed[unit:end])
         changed = False
         skip_boxed(S.boxed, S.sign, out.codes, at, end)
         if at[U] < end:
@@ -255,7 +263,16 @@ def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
     return 1
 
 
-@kernel
+@kernel(**INLINE)
+def open_units(boxed: Array) -> int:
+    """How many units the box leaves open."""
+    count = 0
+    for j in range(len(boxed)):
+        count += boxed[j] == 0
+    return count
+
+
+@kernel(**INLINE)
 def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> None:
     """Pass over the units that the box decides, up to the end of the layer."""
     unit, n = at[U], at[CODES]
@@ -268,7 +285,7 @@ def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> 
     at[U], at[CODES] = unit, n
 
 
-@kernel
+@kernel(**INLINE)
 def by_row(S: State, out: Output, central: Array, k: int) -> int:
     """`by_program` of the current unit; a proved sign is recorded, and the unit passed."""
     at = S.at
@@ -285,7 +302,7 @@ def by_row(S: State, out: Output, central: Array, k: int) -> int:
     return sign
 
 
-@kernel
+@kernel(**INLINE)
 def by_follow(T: Tables, S: State, out: Output) -> int:
     """The sign of a unit whose row is a multiple of an earlier one's; 2 where z may be 0 on the
     cell, and the unit then inactive whatever the sign of the multiple."""
@@ -298,7 +315,7 @@ def by_follow(T: Tables, S: State, out: Output) -> int:
     return follow(S, out, v, (T.factor[unit] > 0) == (S.sign[v] & 1 == 1))
 
 
-@kernel
+@kernel(**INLINE)
 def follow(S: State, out: Output, v: int, plus: bool) -> int:
     """The current unit is a multiple of unit v, not 0 throughout, and has this sign."""
     at = S.at
@@ -309,63 +326,6 @@ def follow(S: State, out: Output, v: int, plus: bool) -> int:
     S.sign[at[U]] = 1 if plus else 0
     at[U] += 1
     return 1 if plus else -1
-
-
-@kernel
-def force(S: State, constant: float) -> bool:
-    """Move the node to a vertex at which constant + objective . x exceeds TOL; False: none."""
-    if height(S, constant) > TOL:
-        return True
-    if climbed(S, constant, TOL) != 1:
-        return False
-    copy_vertex(S.vertices, S.bases, TRIAL, NODE)
-    return True
-
-
-@kernel
-def begin(T: Tables, S: State) -> bool:
-    """The corner of the box, then a vertex of the polytope strictly inside its own rows; False
-    where floats find none."""
-    m0, k = T.rows.shape
-    S.at[:] = 0
-    S.boxes[0, 0, :], S.boxes[0, 1, :] = -1.0, 1.0
-    S.vertices[NODE, :, :] = 0.0
-    for c in range(k):
-        S.vertices[NODE, k, c], S.bases[NODE, c], S.vertices[NODE, c, c] = -1.0, 2 * c, -1.0
-    for r in range(m0):
-        if r >= 2 * k:
-            for c in range(k):
-                S.work[0, c] = -T.rows[r, c]
-            if not force(S, T.bounds[r]):
-                return False
-        for c in range(k):
-            S.walls[c, r] = T.rows[r, c]
-        S.walls[k, r], S.walls[k + 1, r], S.ids[r] = T.bounds[r], T.slack[r], r
-        S.at[ROWS] = r + 1
-    return True
-
-
-@kernel
-def replay(T: Tables, S: State, prefix: Array) -> bool:
-    """The node with a prefix: its walls, its box, and a vertex off every wall; False where floats
-    find none."""
-    if not begin(T, S):
-        return False
-    for unit in range(len(prefix)):
-        layer = T.layer[unit]
-        if T.starts[layer] == unit:
-            layer_forms(T, S, layer)
-        S.sign[unit] = prefix[unit]
-        size, error = S.forms[-3, unit], S.forms[-2, unit]
-        if T.step[unit] and prefix[unit] == 0 and error > 0.0 and size <= 1.1 * error:
-            return False  # whether z = 0, where a step unit gives 1, is for exact arithmetic to say
-        if prefix[unit] & 2:
-            side = 1 if prefix[unit] & 1 else -1
-            found = force(S, aim(S.forms, S.work, unit, side))
-            if not found or not add_wall(S, len(T.rows), unit, side):
-                return False
-    S.at[U] = len(prefix)
-    return True
 
 
 @kernel
@@ -385,5 +345,5 @@ def descend(T: Tables, S: State, out: Output, ratio: float, turns: Array) -> int
         if turns[splits]:
             copy_vertex(S.vertices, S.bases, TRIAL, NODE)
             side = -side
-        take_side(T, S, side)
+        turn(T, S, side)
         splits += 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isoform.regions.compiled import TINY, UNIT, Tables
-from isoform.regions.kernel import kernel
+from isoform.regions.kernel import INNER, kernel
 
 TOL = 1e-9  # on rows with unit normals, in a box of half width 1
 BLURRED = 1e-6  # rounding may move a wall so far and no further: else exact arithmetic is asked
@@ -66,16 +66,19 @@ class Output(NamedTuple):
     ids: np.ndarray
 
 
-@kernel
+@kernel(**INNER)
 def layer_forms(T: Tables, S: State, layer: int) -> None:
     """Affine forms of a layer's pre-activations on the cells with the current prefix."""
     start, end = T.starts[layer], T.starts[layer + 1]
     k, forms = T.rows.shape[1], S.forms
     G = forms[:, start:end]
-    G[: k + 1] = T.base[: k + 1, start:end]
+    for c in range(k + 1):  # no slices: numba compiles long for them
+        for j in range(end - start):
+            G[c, j] = T.base[c, start + j]
     # Rounding of a sum of up to so many terms; with it one number a source bounds all its errors.
     gamma = (T.heads[layer + 1] - T.heads[layer] + 5) * UNIT * 1.01
-    G[k + 2] = gamma * T.base[k + 1, start:end]
+    for j in range(end - start):
+        G[k + 2, j] = gamma * T.base[k + 1, start + j]
     for s in range(T.heads[layer], T.heads[layer + 1]):
         v = T.source[s]
         if S.sign[v] & 1 == 0 and not (T.step[v] and forms[k + 2, v] == 0.0):
@@ -99,12 +102,13 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
     finish_forms(G)
 
 
-@kernel
+@kernel(**INNER)
 def single_sources(T: Tables, S: State, layer: int) -> None:
     """Set LEAD for the units of a layer."""
     start, end = T.starts[layer], T.starts[layer + 1]
     lead = S.span[LEAD, start:end]
-    lead[:] = 0.0
+    for j in range(end - start):
+        lead[j] = 0.0
     if not T.unmixed[layer]:
         return
     several = 1 + len(S.sign)
@@ -115,7 +119,8 @@ def single_sources(T: Tables, S: State, layer: int) -> None:
             continue
         full += T.dense[s]
         if full > 1:
-            lead[:] = 0
+            for j in range(end - start):
+                lead[j] = 0.0
             return
         for q in range(T.tails[s], T.tails[s + 1]):
             j = T.entry_row[q]
@@ -129,19 +134,19 @@ def single_sources(T: Tables, S: State, layer: int) -> None:
             lead[j] = 0
 
 
-@kernel
+@kernel(**INNER)
 def add_dense(target: np.ndarray, weights: np.ndarray, factor: float) -> None:
     for j in range(len(weights)):
         target[j] += factor * weights[j]
 
 
-@kernel
+@kernel(**INNER)
 def add_dense_error(target: np.ndarray, weights: np.ndarray, error: float) -> None:
     for j in range(len(weights)):
         target[j] += error * (abs(weights[j]) + TINY) + UNDERFLOW
 
 
-@kernel
+@kernel(**INNER)
 def add_source(
     G: np.ndarray, places: np.ndarray, weights: np.ndarray, factor: float, row: int
 ) -> None:
@@ -149,13 +154,13 @@ def add_source(
         G[row, places[q]] += factor * weights[q]
 
 
-@kernel
+@kernel(**INNER)
 def add_error(G: np.ndarray, places: np.ndarray, weights: np.ndarray, error: float) -> None:
     for q in range(len(weights)):
         G[-2, places[q]] += error * (abs(weights[q]) + TINY) + UNDERFLOW
 
 
-@kernel
+@kernel(**INNER)
 def finish_forms(G: np.ndarray) -> None:
     """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included. The
     error is 0 only where nothing was added up: a form that vanishes in floats need not be zero."""
@@ -173,7 +178,7 @@ def finish_forms(G: np.ndarray) -> None:
         G[k + 3, j] = np.sqrt(square)
 
 
-@kernel
+@kernel(**INNER)
 def box_signs(G: np.ndarray, box: np.ndarray, span: np.ndarray, boxed: np.ndarray) -> None:
     """For units with forms G: 1 or -1 where the box proves the sign (-1 also for z = 0), else 0."""
     k, n = box.shape[1], G.shape[1]
