@@ -18,7 +18,6 @@ from isoform.cli.output import (
     emit,
     note,
 )
-from isoform.cli.progress import Progress
 from isoform.errors import Refused
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ def regions(
         return describe(api.piecewise(held, domain, through), at, along, as_json)
     if output is not None:
         api.check_region_output(output, api.piecewise(held, domain, through))
+    from isoform.cli.progress import Progress
+
     with Progress() as progress:
         found = api.regions(
             held, on=domain, slice_through=through, kind=kind, listed=not count, audit=audit,

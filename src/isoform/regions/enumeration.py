@@ -133,9 +133,8 @@ def enumerate_regions(
     else:
         listing = Memory(units, k, roots) if listed else Tally.of(roots)
     try:
-        job = Job(
-            search, compiled_charts(search, charts), size, record, audit, seed, not listed
-        )
+        ready = compiled_charts(search, charts)
+        job = Job(search, ready, size, record, audit, seed, not listed)
         run = Run(job, listing, budget or Budget())
         if progress is not None:
             run.report = progress
@@ -147,11 +146,11 @@ def enumerate_regions(
         from isoform.regions.splitting import NO_INTERIOR
 
         raise DomainError(NO_INTERIOR)
+    left = listing.open_tasks
     return Enumeration(
-        count=listing.count, complete=listing.open_tasks == 0,
-        stopped=run.stopped if listing.open_tasks else None, seconds=listing.seconds,
-        open_tasks=listing.open_tasks, programs=listing.programs, decided=listing.decided,
-        units=units, dimension=k, charts=charts, listing=listing,
+        count=listing.count, complete=left == 0, stopped=run.stopped if left else None,
+        seconds=listing.seconds, open_tasks=left, programs=listing.programs,
+        decided=listing.decided, units=units, dimension=k, charts=charts, listing=listing,
     )
 
 

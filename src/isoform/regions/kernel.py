@@ -24,23 +24,29 @@ from numba import njit
 ROOM = Path(__file__).parent
 PREFIX = "isoform-kernels-"
 DIGITS = 16  # of the digest
-# Kernels that only kernels call need no entry from Python, which takes long to compile where there
-# are many arguments; to call them from Python would crash.
-INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-# Small ones become part of their callers before these are compiled, and are not compiled alone:
-# otherwise every level of calls compiles all that is below it once more.
-INLINE: dict[str, Any] = {"inline": "always"}
 
 
-def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile a function with numba and keep it; options as for numba.njit."""
+def kernel(
+    function: Callable[..., Any] | None = None, *, forceinline: bool = False,
+    inner: bool = False, inline: bool = False,
+) -> Any:
+    """Compile a function with numba and keep it.
+
+    inner: only kernels call it, so it gets no entry from Python, which takes long to compile where
+    there are many arguments; to call it from Python crashes. inline: it becomes part of its callers
+    before they are compiled, and is not compiled alone: otherwise every level of calls compiles all
+    that is below it once more. forceinline: the same in machine code, after that.
+    """
     if function is None:
-        return lambda later: kernel(later, **options)
+        return lambda later: kernel(later, forceinline=forceinline, inner=inner, inline=inline)
     settings: Any = numba.config
     chosen = settings.CACHE_DIR
     settings.CACHE_DIR = folder(chosen)
     try:
-        return njit(cache=True, **options)(function)
+        return njit(
+            cache=True, forceinline=forceinline, inline="always" if inline else "never",
+            no_cpython_wrapper=inner, no_cfunc_wrapper=inner,
+        )(function)
     finally:
         settings.CACHE_DIR = chosen
 
