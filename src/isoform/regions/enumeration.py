@@ -127,11 +127,9 @@ def enumerate_regions(
     units, k = charts[0].layers.units, charts[0].dimension
     size = task_regions or default_task(units, k)
     roots = [Task(chart, b"") for chart in range(len(charts))]
-    listing: Listing
+    listing: Listing = Memory(units, k, roots) if listed else Tally.of(roots)
     if store is not None:
         listing, size, record = resumed(store, origin, charts, task_regions, size, record)
-    else:
-        listing = Memory(units, k, roots) if listed else Tally.of(roots)
     try:
         ready = compiled_charts(search, charts)
         job = Job(search, ready, size, record, audit, seed, not listed)
