@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.regions.compiled import UNIT
-from isoform.regions.kernel import INLINE, INNER, kernel
+from isoform.regions.kernel import kernel
 from isoform.regions.simplex_kernel import Array, climb, gaps, proved_below, ratio_test
 from isoform.regions.splitting_state import (
     BOX,
@@ -22,7 +22,7 @@ from isoform.regions.splitting_state import (
 )
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def add_wall(S: State, m0: int, unit: int, side: int) -> bool:
     """The half-space side * z >= 0 joins the path, and the box shrinks. False: no room."""
     walls, forms = S.walls, S.forms
@@ -41,7 +41,7 @@ def add_wall(S: State, m0: int, unit: int, side: int) -> bool:
     return True
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def tighten(walls: Array, box: Array, work: Array, r: int) -> None:
     """The box of the cell inside half-space r, every coordinate from the box before."""
     k = box.shape[1]
@@ -60,7 +60,7 @@ def tighten(walls: Array, box: Array, work: Array, r: int) -> None:
             box[0, c] = work[2, c]
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def copy_vertex(vertices: Array, bases: Array, source: int, target: int) -> None:
     k = vertices.shape[2]
     for i in range(k + 1):
@@ -70,7 +70,7 @@ def copy_vertex(vertices: Array, bases: Array, source: int, target: int) -> None
         bases[target, j] = bases[source, j]
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def climbed(S: State, constant: float, stop: float) -> int:
     """`climb` from the node's vertex with the trial vertex, along the objective."""
     S.at[PROGRAMS] += 1
@@ -78,7 +78,7 @@ def climbed(S: State, constant: float, stop: float) -> int:
     return climb(S.walls, S.work, S.vertices, S.bases, TRIAL, constant, stop, S.at[ROWS])
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def bound_of_climb(S: State, constant: float, error: float, near: bool) -> float:
     """`proved_below` by the trial vertex's basis."""
     return proved_below(S.walls, S.work, S.bases[TRIAL], S.boxes[0], constant, error, near)
@@ -126,14 +126,14 @@ def in_cone(S: State, central: Array, unit: int) -> bool:
     return least > 2.1 * width * (rest + error + weight * drift)
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def emit_basis(ids: Array, at: Array, names: Array, basis: Array, k: int) -> None:
     for i in range(k):
         ids[at[IDS]] = names[basis[i]]
         at[IDS] += 1
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def refresh_box(S: State, out: Output) -> bool:
     """The box of the cell by a linear programme for every face, each bound proved; False: it stays
     as it was."""
@@ -168,7 +168,7 @@ def refresh_box(S: State, out: Output) -> bool:
     return found
 
 
-@kernel(forceinline=True, **INNER)
+@kernel(forceinline=True, inner=True)
 def inside(walls: Array, rows: int, point: Array) -> bool:
     """Whether a point is certainly strictly inside every half-space of the path."""
     k = len(point)
@@ -183,7 +183,7 @@ def inside(walls: Array, rows: int, point: Array) -> bool:
     return True
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def middle(
     walls: Array, vertices: Array, bases: Array, rows: int, point: Array
 ) -> bool:
@@ -201,7 +201,7 @@ def middle(
     return inside(walls, rows, point)
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def spread_middle(S: State, point: Array) -> bool:
     """The mean of vertices that leave every half-space with the least gap; for degenerate
     vertices."""

@@ -27,28 +27,31 @@ DIGITS = 16  # of the digest
 
 
 def kernel(
-    function: Callable[..., Any] | None = None, *, forceinline: bool = False,
-    inner: bool = False, inline: bool = False,
+    function: Callable[..., Any] | None = None, *, inner: bool = False, inline: bool = False,
+    forceinline: bool = False, error_model: str = "python",
 ) -> Any:
-    """Compile a function with numba and keep it.
+    """Compile a function with numba and keep it; the last two options are numba's.
 
     inner: only kernels call it, so it gets no entry from Python, which takes long to compile where
     there are many arguments; to call it from Python crashes. inline: it becomes part of its callers
     before they are compiled, and is not compiled alone: otherwise every level of calls compiles all
-    that is below it once more. forceinline: the same in machine code, after that.
+    that is below it once more.
     """
-    if function is None:
-        return lambda later: kernel(later, forceinline=forceinline, inner=inner, inline=inline)
-    settings: Any = numba.config
-    chosen = settings.CACHE_DIR
-    settings.CACHE_DIR = folder(chosen)
-    try:
-        return njit(
-            cache=True, forceinline=forceinline, inline="always" if inline else "never",
-            no_cpython_wrapper=inner, no_cfunc_wrapper=inner,
-        )(function)
-    finally:
-        settings.CACHE_DIR = chosen
+    options: dict[str, Any] = {
+        "inline": "always" if inline else "never", "forceinline": forceinline,
+        "no_cpython_wrapper": inner, "no_cfunc_wrapper": inner, "error_model": error_model,
+    }
+
+    def compiled(kernel: Callable[..., Any]) -> Any:
+        settings: Any = numba.config
+        chosen = settings.CACHE_DIR
+        settings.CACHE_DIR = folder(chosen)
+        try:
+            return njit(cache=True, **options)(kernel)
+        finally:
+            settings.CACHE_DIR = chosen
+
+    return compiled if function is None else compiled(function)
 
 
 @cache

@@ -16,13 +16,13 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.regions.compiled import UNIT
-from isoform.regions.kernel import INNER, kernel
+from isoform.regions.kernel import kernel
 from isoform.regions.splitting_state import PIVOT
 
 Array = np.ndarray
 
 
-@kernel(forceinline=True, **INNER)
+@kernel(forceinline=True, inner=True)
 def gaps(walls: Array, V: Array, rows: int) -> None:
     """gap = bound - normal . x at the point of V, never below 0."""
     k = V.shape[1]
@@ -36,7 +36,7 @@ def gaps(walls: Array, V: Array, rows: int) -> None:
         walls[k + 2, r] = max(walls[k + 2, r], 0.0)
 
 
-@kernel(forceinline=True, **INNER)
+@kernel(forceinline=True, inner=True)
 def ratio_test(
     walls: Array, V: Array, basis: Array, leaving: int, rows: int, bland: bool
 ) -> tuple[int, float]:
@@ -64,7 +64,7 @@ def ratio_test(
     return entering, step
 
 
-@kernel(forceinline=True, **INNER)
+@kernel(forceinline=True, inner=True)
 def exchange(
     walls: Array, V: Array, basis: Array, leaving: int, entering: int, step: float, rows: int
 ) -> None:
@@ -92,7 +92,17 @@ def exchange(
     basis[leaving] = entering
 
 
-@kernel(**INNER)
+@kernel(inline=True)
+def largest(M: Array, c: int) -> int:
+    """The row, from row c on, with the largest entry in column c."""
+    best = c
+    for i in range(c + 1, len(M)):
+        if abs(M[i, c]) > abs(M[best, c]):
+            best = i
+    return best
+
+
+@kernel(inner=True)
 def refactor(walls: Array, V: Array, basis: Array) -> bool:
     """Recompute inverse and point from the basis (Gauss-Jordan with pivoting); False if it is
     singular."""
@@ -103,10 +113,7 @@ def refactor(walls: Array, V: Array, basis: Array) -> bool:
         for c in range(k):
             M[i, c] = walls[c, basis[i]]
     for c in range(k):
-        best = c
-        for i in range(c + 1, k):
-            if abs(M[i, c]) > abs(M[best, c]):
-                best = i
+        best = largest(M, c)
         pivot = M[best, c]
         if abs(pivot) < 1e-12:
             return False
@@ -125,7 +132,7 @@ def refactor(walls: Array, V: Array, basis: Array) -> bool:
     return True
 
 
-@kernel(forceinline=True, **INNER)
+@kernel(forceinline=True, inner=True)
 def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     """The multipliers of the objective; the basis place to leave, -1 at an optimum."""
     k = V.shape[1]
@@ -143,7 +150,7 @@ def priced(work: Array, V: Array, basis: Array, bland: bool) -> int:
     return leaving
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def climb(
     walls: Array, work: Array, vertices: Array, bases: Array, which: int, constant: float,
     stop: float, rows: int,
@@ -174,7 +181,7 @@ def climb(
     return -1
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def proved_below(
     walls: Array, work: Array, basis: Array, box: Array, constant: float, error: float, near: bool
 ) -> float:

@@ -23,7 +23,7 @@ from isoform.regions.cell_kernel import (
     spread_middle,
 )
 from isoform.regions.compiled import Tables
-from isoform.regions.kernel import INLINE, INNER, kernel
+from isoform.regions.kernel import kernel
 from isoform.regions.simplex_kernel import Array
 from isoform.regions.splitting_state import (
     BLURRED,
@@ -62,7 +62,7 @@ from isoform.regions.splitting_state import (
 )
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def aim(G: Array, work: Array, unit: int, side: int) -> float:
     """The objective side * z / |gradient|; returns its constant."""
     k = work.shape[1]
@@ -72,7 +72,7 @@ def aim(G: Array, work: Array, unit: int, side: int) -> float:
     return G[0, unit] * scale
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def height(S: State, constant: float) -> float:
     """constant + objective . x at the node's vertex."""
     k = S.work.shape[1]
@@ -82,7 +82,7 @@ def height(S: State, constant: float) -> float:
     return value
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def side_of_vertex(S: State, unit: int, off: float) -> int:
     """The side of the wall on which the node's vertex lies, by more than `off`; where it lies on
     the wall the vertex is replaced by one that does not. 0: none was found."""
@@ -98,7 +98,7 @@ def side_of_vertex(S: State, unit: int, off: float) -> int:
     return 0
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def by_program(S: State, unit: int) -> int:
     """0: the unit splits the cell, SIDE is the node's vertex's and the trial vertex lies on the
     other one. 1 or -1: proved sign, the trial basis proves it. 2: undecided; SIDE is the side on
@@ -126,7 +126,7 @@ def by_program(S: State, unit: int) -> int:
     return 2
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def push(S: State, unit: int, side: int) -> None:
     """Remember the sibling on `side`, with the trial vertex."""
     n, k = S.at[STACK], S.work.shape[1]
@@ -138,7 +138,7 @@ def push(S: State, unit: int, side: int) -> None:
     S.at[STACK] = n + 1
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def pop(T: Tables, S: State) -> None:
     """Go on with the sibling that was remembered last."""
     n, k = S.at[STACK] - 1, S.work.shape[1]
@@ -150,7 +150,7 @@ def pop(T: Tables, S: State) -> None:
     turn(T, S, entry[k + 2])
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def pack(sign: Array, out: Array) -> None:
     """The activation pattern as bits, unit 0 the highest of byte 0."""
     for j in range(len(out)):
@@ -166,7 +166,7 @@ def take_side(T: Tables, S: State, side: int) -> None:
     turn(T, S, side)
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def turn(T: Tables, S: State, side: int) -> None:
     unit = S.at[U]
     S.sign[unit] = 3 if side > 0 else 2
@@ -216,18 +216,18 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
                 return DOUBTFUL_LEAF
             pack(S.sign, out.patterns[at[REGIONS]])
             at[REGIONS] += 1
-            at[QUIET] = 1
+            at[QUIET] += 1
             going = False
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def room(S: State, out: Output) -> bool:
     """Whether the tokens of a path to a leaf fit in what is left of the output."""
     left = len(S.sign) - S.at[U]
     return S.at[CODES] + 2 * left + 4 <= len(out.codes)
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
     """Decide units, one after the other, until one splits the cell (0, with its sides as in
     `by_program`), all are decided (1), one is undecided (2), or the output is full (3)."""
@@ -263,7 +263,7 @@ def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
     return 1
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def open_units(boxed: Array) -> int:
     """How many units the box leaves open."""
     count = 0
@@ -272,7 +272,7 @@ def open_units(boxed: Array) -> int:
     return count
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> None:
     """Pass over the units that the box decides, up to the end of the layer."""
     unit, n = at[U], at[CODES]
@@ -285,7 +285,7 @@ def skip_boxed(boxed: Array, sign: Array, codes: Array, at: Array, end: int) -> 
     at[U], at[CODES] = unit, n
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def by_row(S: State, out: Output, central: Array, k: int) -> int:
     """`by_program` of the current unit; a proved sign is recorded, and the unit passed."""
     at = S.at
@@ -302,7 +302,7 @@ def by_row(S: State, out: Output, central: Array, k: int) -> int:
     return sign
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def by_follow(T: Tables, S: State, out: Output) -> int:
     """The sign of a unit whose row is a multiple of an earlier one's; 2 where z may be 0 on the
     cell, and the unit then inactive whatever the sign of the multiple."""
@@ -315,7 +315,7 @@ def by_follow(T: Tables, S: State, out: Output) -> int:
     return follow(S, out, v, (T.factor[unit] > 0) == (S.sign[v] & 1 == 1))
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def follow(S: State, out: Output, v: int, plus: bool) -> int:
     """The current unit is a multiple of unit v, not 0 throughout, and has this sign."""
     at = S.at

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from isoform.regions.cell_kernel import add_wall, climbed, copy_vertex
 from isoform.regions.compiled import Tables
-from isoform.regions.kernel import INLINE, kernel
+from isoform.regions.kernel import kernel
 from isoform.regions.simplex_kernel import Array
 from isoform.regions.splitting_kernel import aim, height
 from isoform.regions.splitting_state import NODE, ROWS, TOL, TRIAL, State, U, layer_forms
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def force(S: State, constant: float) -> bool:
     """Move the node to a vertex at which constant + objective . x exceeds TOL; False: none."""
     if height(S, constant) > TOL:
@@ -22,7 +22,7 @@ def force(S: State, constant: float) -> bool:
     return True
 
 
-@kernel(**INLINE)
+@kernel(inline=True)
 def begin(T: Tables, S: State) -> bool:
     """The corner of the box, then a vertex of the polytope strictly inside its own rows; False
     where floats find none."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isoform.regions.compiled import TINY, UNIT, Tables
-from isoform.regions.kernel import INNER, kernel
+from isoform.regions.kernel import kernel
 
 TOL = 1e-9  # on rows with unit normals, in a box of half width 1
 BLURRED = 1e-6  # rounding may move a wall so far and no further: else exact arithmetic is asked
@@ -30,7 +30,7 @@ class State(NamedTuple):
     """The open path and the stack of its open siblings, in few arrays (each one more costs time at
     every call); everything is changed in place.
 
-    at: see U to QUIET (no token since the last leaf). sign (N,): prefix codes (bit 0: active, bit
+    at: see U to QUIET (leaves since the last token). sign (N,): prefix codes (bit 0: active, bit
     1: split).
     forms (k + 4, N): constant, gradient, size, error bound and length of the gradient of each
     pre-activation. walls (k + 4, most): the path's half-spaces by columns: normal, bound, drift
@@ -66,7 +66,7 @@ class Output(NamedTuple):
     ids: np.ndarray
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def layer_forms(T: Tables, S: State, layer: int) -> None:
     """Affine forms of a layer's pre-activations on the cells with the current prefix."""
     start, end = T.starts[layer], T.starts[layer + 1]
@@ -102,7 +102,7 @@ def layer_forms(T: Tables, S: State, layer: int) -> None:
     finish_forms(G)
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def single_sources(T: Tables, S: State, layer: int) -> None:
     """Set LEAD for the units of a layer."""
     start, end = T.starts[layer], T.starts[layer + 1]
@@ -134,19 +134,19 @@ def single_sources(T: Tables, S: State, layer: int) -> None:
             lead[j] = 0
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def add_dense(target: np.ndarray, weights: np.ndarray, factor: float) -> None:
     for j in range(len(weights)):
         target[j] += factor * weights[j]
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def add_dense_error(target: np.ndarray, weights: np.ndarray, error: float) -> None:
     for j in range(len(weights)):
         target[j] += error * (abs(weights[j]) + TINY) + UNDERFLOW
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def add_source(
     G: np.ndarray, places: np.ndarray, weights: np.ndarray, factor: float, row: int
 ) -> None:
@@ -154,13 +154,13 @@ def add_source(
         G[row, places[q]] += factor * weights[q]
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def add_error(G: np.ndarray, places: np.ndarray, weights: np.ndarray, error: float) -> None:
     for q in range(len(weights)):
         G[-2, places[q]] += error * (abs(weights[q]) + TINY) + UNDERFLOW
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def finish_forms(G: np.ndarray) -> None:
     """Size, error and length of each form on the box [-1, 1]^k, evaluation at a point included. The
     error is 0 only where nothing was added up: a form that vanishes in floats need not be zero."""
@@ -178,7 +178,7 @@ def finish_forms(G: np.ndarray) -> None:
         G[k + 3, j] = np.sqrt(square)
 
 
-@kernel(**INNER)
+@kernel(inner=True)
 def box_signs(G: np.ndarray, box: np.ndarray, span: np.ndarray, boxed: np.ndarray) -> None:
     """For units with forms G: 1 or -1 where the box proves the sign (-1 also for z = 0), else 0."""
     k, n = box.shape[1], G.shape[1]

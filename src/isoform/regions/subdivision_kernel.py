@@ -48,7 +48,7 @@ class Table(NamedTuple):
     who: np.ndarray
 
 
-@kernel(inline="always")
+@kernel(inline=True)
 def mixed(word: np.uint64) -> np.uint64:
     """A word whose every bit hangs on every bit of the argument (the finaliser of splitmix64)."""
     word = (word ^ (word >> np.uint64(30))) * FIRST_FACTOR
@@ -56,17 +56,17 @@ def mixed(word: np.uint64) -> np.uint64:
     return word ^ (word >> np.uint64(31))
 
 
-@kernel(inline="always")
+@kernel(inline=True)
 def bit_of(unit: int) -> np.uint64:
     return ONE << np.uint64(LAST_BIT - (unit & LAST_BIT))
 
 
-@kernel(inline="always")
+@kernel(inline=True)
 def word_key(word: np.uint64, place: int) -> np.uint64:
     return mixed(word + np.uint64(place + 1) * GOLDEN)
 
 
-@kernel(inline="always")
+@kernel(inline=True)
 def wall_key(wall: int) -> np.uint64:
     return mixed(np.uint64(wall + 1) * SECOND_FACTOR)
 
@@ -183,7 +183,7 @@ def insert(
     return DONE, 0
 
 
-@kernel(inline="always")
+@kernel(inline=True)
 def meet(table: Table, mask: np.uint64, key: np.uint64, x: int) -> int:
     """Note a new vertex on a 2-face: -1 if it is the first, else the other one (-2: a third)."""
     at = key & mask
