@@ -193,3 +193,28 @@ def test_workers_end_with_a_killed_process() -> None:
     assert process.stdout is not None and process.stdout.readline() == b"2\n"
     process.kill()
     assert process.communicate(timeout=20)[0] == b""
+
+
+# --- recorded trees -------------------------------------------------------------------------------
+
+
+def nearly_equal_units(seed: int, d: int) -> Network:
+    """Two layers of four units, the last two nearly equal to the first two: cells thinner than
+    floats tell, and vertices far from where floats see them."""
+    random = np.random.default_rng(seed)
+    build, value, n = Builder((d,)), 0, d
+    for _ in range(2):
+        weight, bias = random.normal(size=(4, n)), random.normal(size=4)
+        near = 1 + 10.0 ** -random.integers(9, 14) * random.normal(size=(2, n))
+        weight[2:], bias[2:] = weight[:2] * near, bias[:2]
+        value = build.add(Relu(), (build.linear(Dense(weight), value, bias),), 4)
+        n = 4
+    return build.build(build.linear(Dense(random.normal(size=(1, n))), value))
+
+
+@pytest.mark.parametrize(("seed", "d"), [(5, 3), (14, 2), (16, 2), (71, 2), (230, 3)])
+def test_an_empty_cell_after_leaves_without_tokens(seed: int, d: int) -> None:
+    """Each leaf since the last token needs one of its own, or the checker reads another tree."""
+    assert iso.regions(
+        nearly_equal_units(seed, d), on=iso.Everywhere(), workers=1
+    ).verdict == "proved"

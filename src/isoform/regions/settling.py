@@ -72,6 +72,13 @@ class Collected:
     def token(self, code: int, ids: tuple[int, ...] = ()) -> None:
         self.say(np.array([code], dtype=np.uint8), np.array(ids, dtype=np.int32))
 
+    def empty(self, state: State, ids: tuple[int, ...]) -> None:
+        """The token of a cell without interior; right after leaves it would be taken for theirs."""
+        for _ in range(int(state.at[QUIET])):
+            self.token(LEAF)
+        self.token(EMPTY, ids)
+        state.at[QUIET] = 0
+
 
 def settle_unit(compiled: Compiled, state: State, found: Collected) -> bool:
     """Decide the current unit exactly and move on; False: nothing is left of this node.
@@ -85,20 +92,17 @@ def settle_unit(compiled: Compiled, state: State, found: Collected) -> bool:
     hint = state.ids[state.bases[TRIAL, : compiled.dimension]] if state.at[HINTED] else None
     decision = decide(compiled.exact, prefix, unit, None if hint is None else hint.tolist())
     if decision.verdict is Verdict.EMPTY:
-        if state.at[QUIET]:  # else the token would be taken for the last leaf's
-            found.token(LEAF)
-        found.token(EMPTY, decision.ids)
-        state.at[QUIET] = 0
+        found.empty(state, decision.ids)
         return False
     if decision.verdict is not Verdict.SPLIT:
         record_sign(compiled, state, found, unit, decision)
         return True
-    state.at[QUIET] = 0
     if side == 0:
-        search_exactly(compiled, prefix, found)
+        search_exactly(compiled, prefix, found, state)
         return False
     found.token(SPLIT_MINUS_FIRST if side > 0 else SPLIT_PLUS_FIRST)
-    search_exactly(compiled, prefix + bytes([2 if side > 0 else 3]), found)
+    state.at[QUIET] = 0
+    search_exactly(compiled, prefix + bytes([2 if side > 0 else 3]), found, state)
     from isoform.regions.splitting_kernel import take_side
 
     take_side(compiled.tables, state, side)
@@ -117,11 +121,19 @@ def record_sign(
     state.at[U] = unit + 1
 
 
-def search_exactly(compiled: Compiled, prefix: bytes, found: Collected) -> None:
-    """All that lies below a node too thin for floats."""
+def search_exactly(
+    compiled: Compiled, prefix: bytes, found: Collected, state: State | None = None
+) -> None:
+    """All that lies below a node too thin for floats. state: of a search that goes on."""
     below = search(compiled.exact, prefix)
+    if state is not None and len(below) == 0:
+        found.empty(state, tuple(below.ids.tolist()))
+        return
     found.add_exact(below.patterns, below.points)
     found.say(below.codes, below.ids)
+    if state is not None:
+        split_last = below.codes[-1:] <= max(SPLIT_MINUS_FIRST, SPLIT_PLUS_FIRST)
+        state.at[QUIET] = 2 if split_last.any() else 1  # leaves of the last unit
 
 
 def settle_leaf(compiled: Compiled, state: State, found: Collected) -> None:
@@ -131,9 +143,8 @@ def settle_leaf(compiled: Compiled, state: State, found: Collected) -> None:
     prefix = bytes(state.sign)
     point = interior(compiled.exact, prefix)
     if isinstance(point, EmptyCell):
-        found.token(EMPTY, point.ids)
-        state.at[QUIET] = 0
+        found.empty(state, point.ids)
         return
-    state.at[QUIET] = 1
+    state.at[QUIET] += 1
     bits = (state.sign & 1).astype(np.bool_)
     found.add_exact(np.packbits(bits)[None, :], point.reshape(1, -1))
