@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terminal sessions in the pages are real: `python docs/sessions.py` runs them again and rewrites
-their output, and the README's table of converters; tests compare.
+"""Terminal sessions in the pages are real: `python docs/sessions.py [PAGE.md ...]` runs them again
+and rewrites their output, and the README's table of converters; tests compare.
 
 In a page, ```python blocks run first, in order, then every line `$ isoform ...` of the ```console
 blocks that show output. All of it happens in an empty folder; the README uses the files that the
@@ -14,19 +14,27 @@ import io
 import os
 import re
 import shlex
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import generate
 from isoform.cli.main import status
 
 ROOT = Path(__file__).resolve().parents[1]
-MAKES = ROOT / "docs" / "quick-start.md"  # its Python blocks make the files of all sessions
-PAGES = (MAKES, ROOT / "README.md")
+QUICK_START, REGIONS = ROOT / "docs" / "quick-start.md", ROOT / "docs" / "regions.md"
+README = ROOT / "README.md"
+PAGES = {  # and the page whose Python blocks make the files
+    QUICK_START: QUICK_START, README: QUICK_START, REGIONS: REGIONS,
+}
 BLOCK = re.compile(r"(^```console\n)(.*?)(^```)", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?")
-MEASURED = ("seconds", "step", "measured", "at x", "source  ", "target  ", "differ", "largest")
+MEASURED = ("seconds", "step", "measured", "at x", "source  ", "target  ", "differ", "largest",
+            "search", "estimate", "interval", "for certain", "method")
+COSTS = re.compile(
+    r"\d+\.\d\d s\b|[\d,]+ bytes|[\d,]+ steps|[\d,]+ of [\d,]+ subtrees with [\d,]+ regions"
+)
 
 
 @contextlib.contextmanager
@@ -42,10 +50,11 @@ def inside(folder: Path) -> Iterator[None]:
 def replayed(page: str, makes: str, folder: Path) -> str:
     """The page with the output that its sessions have now. makes: the page whose Python blocks run
     first; folder: where the files go."""
+    names: dict[str, object] = {"__name__": "session"}
     with inside(folder):
         for body in re.findall(r"^```python\n(.*?)^```", makes, re.M | re.S):
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(body, "session", "exec"), {"__name__": "session"})
+                exec(compile(body, "session", "exec"), names)
         return BLOCK.sub(lambda found: found[1] + session(found[2]) + found[3], page)
 
 
@@ -73,7 +82,7 @@ def session(body: str) -> str:
 def masked(page: str) -> str:
     """The page without the numbers that another run or machine may change."""
     lines = [
-        NUMBER.sub("#", line) if line.startswith(MEASURED) else re.sub(r"[\d,]+ bytes", "#", line)
+        NUMBER.sub("#", line) if line.startswith(MEASURED) else COSTS.sub("#", line)
         for line in page.splitlines()
     ]
     return "\n".join(re.sub(r"\s+", " ", line) for line in lines)
@@ -85,13 +94,14 @@ def with_table(page: str) -> str:
     return head + mark + generate.readme_table() + "\n" + rest[rest.index("<!-- end -->"):]
 
 
-def main() -> None:
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text()))
-    for path in PAGES:
+def main(names: Sequence[str]) -> None:
+    README.write_text(with_table(README.read_text()))
+    for path, makes in PAGES.items():
+        if names and path.name not in names:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            path.write_text(replayed(path.read_text(), MAKES.read_text(), Path(folder)))
+            path.write_text(replayed(path.read_text(), makes.read_text(), Path(folder)))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

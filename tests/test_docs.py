@@ -167,7 +167,7 @@ def test_the_readme_lists_every_converter_and_form() -> None:
 def test_sessions_are_real(path: Path, tmp_path: Path) -> None:
     """The output in the pages is what the commands print now; docs/sessions.py rewrites it."""
     text = path.read_text()
-    now = sessions.replayed(text, sessions.MAKES.read_text(), tmp_path)
+    now = sessions.replayed(text, sessions.PAGES[path].read_text(), tmp_path)
     assert sessions.masked(now) == sessions.masked(text)
 
 

@@ -34,6 +34,7 @@ from isoform.api.linear_regions import (
     check_region_output,
     ends_of,
     estimate_regions,
+    kernels_are_kept,
     piecewise,
     point_of,
     points_of,
@@ -77,10 +78,10 @@ __all__ = [
     "Conversion", "Delivery", "Inspection", "LinearRegions", "Model", "Piecewise", "Plan", "Report",
     "Reporter", "Verdict", "atlas", "certificate_of", "check", "check_certificate_path",
     "check_destination", "check_region_output", "convert", "deliver", "domain", "ends_of",
-    "epsilon", "estimate_regions", "evaluate", "evaluate_exact", "inspection", "name_of",
-    "piecewise", "plan", "point_of", "points_of", "prove", "prove_exact", "read", "region_at",
-    "regions", "regions_along", "report", "save", "signatures_apart", "step_rows", "to_torch",
-    "write",
+    "epsilon", "estimate_regions", "evaluate", "evaluate_exact", "inspection",
+    "kernels_are_kept", "name_of", "piecewise", "plan", "point_of", "points_of", "prove",
+    "prove_exact", "read", "region_at", "regions", "regions_along", "report", "save",
+    "signatures_apart", "step_rows", "to_torch", "write",
 ]
 
 EVERYWHERE = Everywhere()

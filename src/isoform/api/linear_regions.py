@@ -361,6 +361,17 @@ def ends_of(text: str) -> tuple[Any, Any]:
     return point_of(ends[0]), point_of(ends[1])
 
 
+def kernels_are_kept() -> bool:
+    """Whether compiled kernels of this version lie on this machine. Where they do not, the first
+    search compiles them, for about a minute."""
+    import numba
+
+    from isoform.regions.kernel import folder
+
+    place = folder(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
+    return bool(place) and any(Path(place).rglob("*.nbi"))
+
+
 def check_region_output(path: str, of: Piecewise) -> None:
     """Refused before any work where `LinearRegions.save` could not write that file."""
     kind = Path(path).suffix.lower()

@@ -70,5 +70,8 @@ class Progress(Reporter):
 
     def regions(self, at: Any) -> None:
         """How far the search for regions is."""
+        if at.compiling:
+            self.say("compiling the search (once)", long=True)
+            return
         share = "" if at.share is None else f", about {at.share:.0%} of the volume"
         self.say(f"{at.regions:,} regions{share}, {at.rate:,.0f} a second, {at.open_tasks:,} open")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -108,6 +110,17 @@ def regions(
     return deliver(found, certificate, output, store, as_json)
 
 
+@contextmanager
+def patience() -> Iterator[Progress]:
+    """Progress, which says so where everything has to be compiled first."""
+    from isoform import api
+
+    with Progress() as progress:
+        if not api.kernels_are_kept():
+            progress.say("compiling for this machine: once, for about a minute", long=True)
+        yield progress
+
+
 def check_options(questions: dict[str, object], options: dict[str, object]) -> None:
     """UsageError for what does not go together."""
     asked = [name for name, given in questions.items() if given not in (None, False)]
@@ -130,12 +143,14 @@ def describe(of: Piecewise, at: str | None, along: str | None, as_json: bool) ->
     from isoform.report import region_tables
 
     if at is not None:
-        region = api.region_at(of, api.point_of(at))
+        with patience():
+            region = api.region_at(of, api.point_of(at))
         text = region_tables.region_text(of, at, region)
         emit(region_tables.region_record(of, region), text, as_json)
         return DONE
     if along is not None:
-        segment = api.regions_along(of, *api.ends_of(along))
+        with patience():
+            segment = api.regions_along(of, *api.ends_of(along))
         text = region_tables.segment_text(of, along, segment)
         emit(region_tables.segment_record(of, segment), text, as_json)
     return DONE
@@ -148,9 +163,10 @@ def predict(
     from isoform import api
     from isoform.report.region_tables import estimate_record, estimate_text
 
-    of, found = api.estimate_regions(
-        held, on=on, slice_through=through, seconds=seconds, seed=seed
-    )
+    with patience():
+        of, found = api.estimate_regions(
+            held, on=on, slice_through=through, seconds=seconds, seed=seed
+        )
     emit(estimate_record(of, found), estimate_text(of, found), as_json)
     return DONE
 

@@ -19,6 +19,7 @@ NAMES = {
     "connected": "connected linear regions",
     "affine": "distinct affine pieces",
 }
+DIGITS = 3  # of an estimate
 SHORT = 40  # digits of a number that is printed in full
 
 
@@ -127,6 +128,11 @@ def number(value: int) -> str:
     return f"about 10^{exponent}"
 
 
+def few_digits(value: int) -> str:
+    """Three digits that mean something, the others zero."""
+    return number(round(value, min(0, DIGITS - len(str(value)))))
+
+
 def regions_record(found: Any) -> dict[str, Any]:
     """The keys of `isoform regions --json`."""
     search = found.found
@@ -178,11 +184,11 @@ def bound_records(bounds: Iterable[Bound]) -> list[dict[str, Any]]:
 
 def estimate_text(of: Any, found: RegionEstimate) -> str:
     """A prediction, its interval and its method."""
-    roughly = "" if found.exact else "about "
+    estimate = number(found.regions) if found.exact else f"about {few_digits(found.regions)}"
     rows = [
         *about(of),
-        ("estimate", f"{roughly}{number(found.regions)} activation regions"),
-        ("interval", f"{number(found.low)} to {number(found.high)} (95 %)"),
+        ("estimate", f"{estimate} activation regions"),
+        ("interval", f"{few_digits(found.low)} to {few_digits(found.high)} (95 %)"),
         ("for certain", f"{found.found:,} activation regions or more were met"),
         ("method", found.method),
         ("search", f"{found.seconds:.2f} s"),
