@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from isoform.network.domain import Domain
 
 EXAMPLE = "Example: isoform regions policy.onnx --on box:-1,1 -o regions.png"
-
-
 QUESTIONS = {  # and the options that each goes with
     "--count": {"--budget", "--workers", "--cluster", "--audit", "--no-prove"},
     "--estimate": {"--budget"}, "--at": set(), "--along": set(),
@@ -111,14 +109,15 @@ def regions(
 
 
 @contextmanager
-def patience() -> Iterator[Progress]:
-    """Progress, which says so where everything has to be compiled first."""
+def patience() -> Iterator[None]:
+    """Says on a terminal where everything has to be compiled first."""
     from isoform import api
+    from isoform.cli.progress import Progress
 
     with Progress() as progress:
         if not api.kernels_are_kept():
-            progress.say("compiling for this machine: once, for about a minute", long=True)
-        yield progress
+            progress.say("compiling the search (once)", long=True)
+        yield
 
 
 def check_options(questions: dict[str, object], options: dict[str, object]) -> None:
