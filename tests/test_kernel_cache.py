@@ -44,6 +44,14 @@ def test_folder_chosen_for_numba_is_respected(room: Path) -> None:
     assert Path(kernels.folder(str(chosen))).parent == chosen
 
 
+def test_what_is_kept_is_known(room: Path) -> None:
+    assert not kernels.kept("caller.two")
+    place = Path(kernels.folder("" if numba.config.CACHE_DIR == "" else numba.config.CACHE_DIR))
+    (place / "room").mkdir()
+    (place / "room" / "caller.two-2.py311.nbi").touch()
+    assert kernels.kept("caller.two") and not kernels.kept("callee.one")
+
+
 def test_setting_of_numba_is_left_alone(room: Path) -> None:
     before = numba.config.CACHE_DIR
     doubled = kernels.kernel(lambda x: 2 * x)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 import region_stand_in
 from isoform.api.reading import read
+from isoform.cli import progress as cli_progress
 from isoform.errors import Refused
 from isoform.network.charts import Chart, charts
 from isoform.network.domain import Box, Everywhere, Polytope
@@ -185,6 +187,23 @@ def test_progress_tells_counts_and_the_share_of_the_domain(monkeypatch: pytest.M
     assert shares == sorted(shares) and shares[0] < 0.4  # type: ignore[type-var,operator]
     assert shares[-1] == pytest.approx(len(some) / (len(some) + len(unlisted)))
     assert events[-1].open_tasks == 0 and events[-1].rate > 0
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_search_that_is_compiled_first_says_so(
+    monkeypatch: pytest.MonkeyPatch, ready: bool
+) -> None:
+    lines: list[tuple[str, bool]] = []
+    shown = cli_progress.Progress()
+    monkeypatch.setattr(shown, "say", lambda text, long=False: lines.append((text, long)))
+    monkeypatch.setattr(region_stand_in, "SEARCH", replace(SEARCH, ready=lambda: ready))
+    events: list[Progress] = []
+    enumerate_trees(Tree(units=4), progress=events.append,
+                    patterns_at=lambda chart, points: np.zeros((1, 1), np.uint8))
+    for event in events:
+        shown.regions(event)
+    assert [event.compiling for event in events] == ([] if ready else [True]) + [False]
+    assert (("compiling the search (once)", True) in lines) is not ready
 
 
 def test_random_points_of_a_polytope_are_spread_over_it() -> None:

@@ -73,6 +73,13 @@ def folder(chosen: str) -> str:
     return ""
 
 
+def kept(name: str) -> bool:
+    """Whether a kernel, given as file.function, was compiled before and need not be again."""
+    settings: Any = numba.config
+    place = folder(settings.CACHE_DIR)
+    return bool(place) and any(Path(place).rglob(f"{name}-*.nbi"))
+
+
 def user_cache() -> Path:
     """The user's folder for caches."""
     given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")

@@ -26,7 +26,8 @@ PatternsAt = Callable[[Chart, np.ndarray], np.ndarray]
 class Progress:
     """regions: listed up to now, earlier runs included. found: in this run. open_tasks: subtrees
     that wait. seconds: of this run. rate: regions a second in this run. share: of the volume of the
-    domain (of its box [-1, 1]^d for all of space), None where it is not known."""
+    domain (of its box [-1, 1]^d for all of space), None where it is not known. compiling: the
+    search is compiled first, which takes a while and happens once."""
 
     regions: int
     found: int
@@ -34,6 +35,7 @@ class Progress:
     seconds: float
     rate: float
     share: float | None
+    compiling: bool = False
 
 
 class Share:

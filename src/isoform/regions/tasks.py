@@ -76,6 +76,8 @@ class Run:
             self.tell(always=True)
             return
         at_work: Workers = Here(self.job)
+        if self.report is not None and not self.job.search.ready():
+            self.tell(always=True, compiling=True)
         hurry = True
         try:
             with interrupts() as asked:
@@ -190,17 +192,17 @@ class Run:
             return f"the budget of {budget.bytes:,} bytes is spent"
         return None
 
-    def tell(self, always: bool = False) -> None:
+    def tell(self, always: bool = False, compiling: bool = False) -> None:
         """Report progress, now and then."""
         now = time.monotonic()
         if self.report is None or not (always or now - self.told >= TICK):
             return
         self.told = now
-        share = self.share.update(self.listing) if self.share else None
+        share = self.share.update(self.listing) if self.share and not compiling else None
         found, seconds = self.listing.count - self.before, now - self.began
         self.report(Progress(
             regions=self.listing.count, found=found, open_tasks=self.listing.open_tasks,
-            seconds=seconds, rate=found / max(seconds, 1e-9), share=share,
+            seconds=seconds, rate=found / max(seconds, 1e-9), share=share, compiling=compiling,
         ))
 
 

@@ -29,17 +29,24 @@ THREADS = (
 )
 
 
+def at_once() -> bool:
+    """A search that is never compiled."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """The search, as functions that a worker can import by name.
 
     compiled(chart) -> what explore takes. node(prefix) -> a node. explore(compiled, node, most=...,
-    record=...) -> an Explored (see `splitting`).
+    record=...) -> an Explored (see `splitting`). ready() -> whether it starts at once, without
+    being compiled.
     """
 
     compiled: Callable[[Any], Any]
     node: Callable[[bytes], Any]
     explore: Callable[..., Any]
+    ready: Callable[[], bool] = at_once
 
 
 def splitting() -> Search:
@@ -47,7 +54,14 @@ def splitting() -> Search:
     from isoform.regions.compiled import compiled
     from isoform.regions.splitting import Node, explore
 
-    return Search(compiled, Node, explore)
+    return Search(compiled, Node, explore, splitting_ready)
+
+
+def splitting_ready() -> bool:
+    """Whether the kernels of the splitting search are compiled."""
+    from isoform.regions.kernel import kept
+
+    return kept("splitting_kernel.run")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
