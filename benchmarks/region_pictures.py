@@ -135,7 +135,7 @@ def mnist(models: Path) -> None:
         axes.set_title(name, fontsize=8, color=INK, pad=2)
         axes.axis("off")
     for column, (file, words, window) in enumerate(MNIST, start=1):
-        on = iso.Box("-0.5", "1.5") if window is None else iso.Box(f"-{window}", f"{window}")
+        on = "box:-0.5,1.5" if window is None else f"box:-{window},{window}"
         found = iso.regions(models / file, on=on, slice_through=points.reshape(3, -1), prove=False)
         print(file, found, f"{found.found.seconds:.1f} s")
         axes = figure.add_subplot(grid[:, column])

@@ -50,11 +50,10 @@ def inside(folder: Path) -> Iterator[None]:
 def replayed(page: str, makes: str, folder: Path) -> str:
     """The page with the output that its sessions have now. makes: the page whose Python blocks run
     first; folder: where the files go."""
-    names: dict[str, object] = {"__name__": "session"}
     with inside(folder):
         for body in re.findall(r"^```python\n(.*?)^```", makes, re.M | re.S):
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(body, "session", "exec"), names)
+                exec(compile(body, "session", "exec"), {"__name__": "session"})
         return BLOCK.sub(lambda found: found[1] + session(found[2]) + found[3], page)
 
 

@@ -187,6 +187,44 @@ def test_pictures_are_small() -> None:
         assert path.stat().st_size < 200_000, path.name
 
 
+def test_measured_counts_of_regions_are_true(models: Path) -> None:
+    """Those of the table that take no time, again."""
+    import isoform
+
+    text = (ROOT / "docs" / "measurements.md").read_text().partition("{#regions}")[2]
+    rows = re.findall(r"^\| ((?:1\.5 \* )?2\^-\d+) \| (.*) \|$", text, re.M)
+    names = re.findall(r"\b\d_\d\b", text)[:3]
+    assert len(rows) >= 10 and names == ["1_1", "3_3", "5_9"]
+    for number, name in enumerate(names):
+        model = isoform.read(models / "acasxu" / f"ACASXU_run2a_{name}_batch_2000.onnx")
+        for size, cells in rows:
+            stretch, power = re.findall(r"(?:(1\.5) \* )?2\^-(\d+)", size)[0]
+            radius = float(stretch or 1) * 2.0 ** -int(power)
+            count = int(cells.split(" | ")[2 * number].replace(",", ""))
+            if count < 2000:
+                found = isoform.regions(model, on=isoform.Box(-radius, radius), prove=False,
+                                        workers=1)
+                assert found.count == count, (name, size)
+
+
+def test_counts_in_the_pictures_of_regions_are_true(models: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    import numpy as np
+
+    import isoform
+    import region_pictures as pictures
+
+    points = np.stack([pictures.digit(number).ravel() for number in pictures.DIGITS])
+    counts = []
+    for file, _, window in pictures.MNIST:
+        on = "box:-0.5,1.5" if window is None else f"box:-{window},{window}"
+        found = isoform.regions(models / file, on=on, slice_through=points, prove=False, workers=1)
+        counts.append(found.count)
+    assert counts == [66, 1421, 301]
+    assert "301\nregions" in (ROOT / "docs" / "regions.md").read_text()
+
+
 # --- examples ---------------------------------------------------------------------------------
 
 
