@@ -107,7 +107,8 @@ def test_neighbours_ball_and_volumes(small: Path) -> None:
     assert {other.pattern for other in beside} <= patterns - {region.pattern}
     ball = found.within([0.25, -0.5], 0.125)
     inner = iso.regions(small, on="box:0.125,0.375/-0.625,-0.375")
-    assert {row.tobytes() for row in ball.patterns} == {row.tobytes() for row in inner.listed().patterns}
+    expected = {row.tobytes() for row in inner.listed().patterns}
+    assert {row.tobytes() for row in ball.patterns} == expected
     assert np.isclose(found.volumes().sum(), 4.0)
 
 
