@@ -23,8 +23,10 @@ from isoform.network.unit_layers import unit_layers
 from isoform.numerics.exact import Exact
 from isoform.regions.compiled import compiled
 from isoform.regions.exact_volume import polygon, volume
-from isoform.regions.facets import facets_of
+from isoform.regions.facet_kernel import FACET, REDUNDANT, SHARED
+from isoform.regions.facets import Doubt, facets_of, settled
 from isoform.regions.kinds import output_maps
+from isoform.regions.listing import Regions
 from isoform.regions.queries import neighbours
 from isoform.regions.splitting import explore, root
 from isoform.regions.volume import volumes
@@ -218,3 +220,26 @@ def test_an_empty_cell_after_leaves_without_tokens(seed: int, d: int) -> None:
     assert iso.regions(
         nearly_equal_units(seed, d), on=iso.Everywhere(), workers=1
     ).verdict == "proved"
+
+
+@pytest.mark.parametrize("scale", [Fraction(1), Fraction(1, 10**250), Fraction(10**250)])
+def test_rows_of_any_size_cut_a_polytope(scale: Fraction) -> None:
+    network = chain(([[1, 0], [1, 1], [1, -2]], [0, 0.25, 0]), ([[1, 1, 1]], [0]))
+    A = Exact.of(np.array([[scale, scale], [0, 0], [-scale, scale]], dtype=object))
+    b = Exact.of(np.array([scale / 2, 0, 10**300], dtype=object))
+    chart = charts(unit_layers(network), Polytope(A, b, Box(-1, 1)))[0]
+    piece = compiled(chart)
+    found = explore(piece, root(piece))
+    assert {row.tobytes() for row in found.patterns} == true_patterns(chart)
+    assert found.decided == 0  # floats do
+
+
+def test_of_two_walls_that_floats_mistake_for_each_other_one_is_a_facet() -> None:
+    """x >= 0 hides behind x >= 1e-5, which floats have found already; also at some distance."""
+    network = chain(([[1], [1]], [0, -1e-5]), ([[1, 1]], [0]))
+    of = piecewise(network, Box(-1, 1))
+    one = Regions(np.array([[192]], np.uint8), np.zeros(1, int), np.array([[0.5]]), ())
+    status = np.array([REDUNDANT, FACET, SHARED, FACET], dtype=np.uint8)
+    assert settled(of.places[0], one, 0, Doubt(status, {}, None)) == [(1,), (3,)]
+    status[3] = SHARED
+    assert settled(of.places[0], one, 0, Doubt(status, {}, None)) == [(1,), (3,)]

@@ -324,15 +324,16 @@ def test_a_ball_is_cut_by_the_domain() -> None:
 
 
 def test_a_line_through_the_wall_proves_a_facet() -> None:
-    square = [(1, -1, 0), (1, 1, 0), (1, 0, -1), (1, 0, 1)]
+    square, one = [(1, -1, 0), (1, 1, 0), (1, 0, -1), (1, 0, 1)], (1, 0, 0)
     inside, beside = np.array([0.0, 0.0]), np.array([0.75, 0.25])
     corner = np.array([0.5, 0.5])
     contacts = np.stack([beside, np.array([0.25, 0.75]), corner, np.full(2, np.nan)])
-    assert pierced(square, 0, inside, contacts, [0])
-    assert not pierced(square, 1, np.array([0.5, 0.25]), contacts, [1])  # leaves by row 3
-    assert not pierced(square, 2, inside, contacts, [2])  # meets a corner
-    assert not pierced(square, 3, inside, contacts, [3])
-    assert not pierced(square, 0, np.array([0.75, 0.0]), contacts, [0])  # parallel to the wall
+    assert pierced(square, 0, one, inside, contacts, [0])
+    assert not pierced(square, 1, one, np.array([0.5, 0.25]), contacts, [1])  # leaves by row 3
+    assert not pierced(square, 2, one, inside, contacts, [2])  # meets a corner
+    assert not pierced(square, 3, one, inside, contacts, [3])
+    assert not pierced(square, 0, one, np.array([0.75, 0.0]), contacts, [0])  # parallel to the wall
+    assert not pierced(square, 0, (1, -1, 0), inside, contacts, [0])  # meets it at infinity
 
 
 def test_facets_can_be_left_out() -> None:

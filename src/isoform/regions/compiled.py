@@ -20,6 +20,7 @@ from isoform.numerics.exact import Exact
 from isoform.regions.exact_forms import ExactForms, exact_forms
 
 UNIT = 2.0**-53
+LARGEST = 10**100  # bounds beyond it count as it: no point of the box comes near
 TINY = 1e-300  # no entry counts as smaller, for its double may be 0, or have few bits
 
 
@@ -204,8 +205,19 @@ def parallel_units(layers: tuple[UnitLayer, ...]) -> tuple[np.ndarray, np.ndarra
 
 
 def float_rows(normals: Exact, bounds: Exact) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half-spaces with unit normals, and how far rounding can move them inside [-1, 1]^k."""
-    A, b = normals.to_float(), bounds.to_float()
+    """Half-spaces with unit normals, and how far rounding can move them inside [-1, 1]^k. The first
+    2k are the box. A row 0 <= b with b >= 0, which takes nothing away, becomes 0 <= 1."""
+    k = normals.shape[1]
+    A, b = normals[: 2 * k].to_float(), bounds[: 2 * k].to_float()
+    for i in range(2 * k, len(bounds)):
+        row = [int(value) * bounds.denominator for value in normals.numerator[i]]
+        bound = int(bounds.numerator[i]) * normals.denominator
+        largest = max(map(abs, row))
+        if largest == 0:
+            row, bound, largest = [0] * k, 1 if bound >= 0 else -1, 1
+        far = max(-LARGEST * largest, min(LARGEST * largest, bound))
+        A = np.concatenate([A, [[value / largest for value in row]]])
+        b = np.append(b, far / largest)
     length = np.sqrt((A * A).sum(axis=1))
     length[length == 0] = 1.0
     A, b = A / length[:, None], b / length

@@ -20,7 +20,8 @@ from isoform.regions.exact_forms import ExactForms, Row, exact_forms, primitive
 from isoform.regions.listing import Regions
 
 CHUNK = 4096  # regions that are classified at a time
-CLOSE = 1e-7  # walls nearer than this to each other are told apart exactly
+CLOSE = 0.02  # walls nearer than this to each other are told apart exactly; floats can mistake
+# only nearer ones for each other, for they leave rows with a drift of 1e-3 or more to exactness
 LARGEST_CONTACTS = 1 << 22  # floats that are spent on points near walls
 LARGEST_EXACT = 32  # inputs up to which a facet is decided by exact exchanges
 
@@ -195,13 +196,13 @@ def settled(place: Place, regions: Regions, region: int, doubt: Doubt) -> list[t
     number = {i: at for at, row in enumerate(rows) for i in groups[row]}
     kinds = [{int(doubt.status[i]) for i in groups[row]} for row in rows]
     doubtful = {at for at, kind in enumerate(kinds) if SHARED in kind or FACET not in kind}
-    alone = {at for at in doubtful if SHARED in kinds[at]}
+    alone = set() if place.whole else {at for at in doubtful if SHARED in kinds[at]}
     if alone:
-        alone -= close_pairs({at: unit_row(rows[at]) for at in doubtful})
+        alone = far_from_others(rows, alone)
     pivots = None if place.whole else list(range(1 + place.compiled.dimension))
     for at in sorted(doubtful - alone):  # of the others floats found that they are facets
         ids = groups[rows[at]]
-        if pierced(rows, at, regions.points[region], doubt.contacts, ids):
+        if pierced(rows, at, place.horizon, regions.points[region], doubt.contacts, ids):
             continue
         if place.compiled.dimension > LARGEST_EXACT:
             raise TooLarge(
@@ -224,7 +225,7 @@ def shared_rows(place: Place, pattern: np.ndarray, live: np.ndarray) -> dict[Row
     ids = np.flatnonzero(live).tolist()
     groups: dict[Row, list[int]] = {}
     for i in ids:
-        if i < m0:
+        if i < m0 and any(place.forms.chart_rows[i][1:]):
             groups.setdefault(place.forms.chart_rows[i], []).append(i)
     units = [i - m0 for i in ids if i >= m0]
     for row, sharing in half_spaces(place.forms, prefix, units, place.horizon).items():
@@ -233,10 +234,11 @@ def shared_rows(place: Place, pattern: np.ndarray, live: np.ndarray) -> dict[Row
 
 
 def pierced(
-    rows: list[Row], at: int, start: np.ndarray, contacts: np.ndarray | None, ids: list[int]
+    rows: list[Row], at: int, horizon: Row, start: np.ndarray, contacts: np.ndarray | None,
+    ids: list[int],
 ) -> bool:
     """Whether the line from a point to one near a wall meets the wall strictly inside all other
-    rows, exactly: then it is a facet."""
+    rows, at a finite point, exactly: then it is a facet."""
     ends = [] if contacts is None else [contacts[i] for i in ids if np.isfinite(contacts[i]).all()]
     if not ends or not np.isfinite(start).all():
         return False
@@ -248,16 +250,16 @@ def pierced(
     met = [depth * b - left * a for a, b in zip(p, q, strict=True)]
     if met[0] < 0:
         met = [-value for value in met]
-    return all(value_at(row, met) > 0 for i, row in enumerate(rows) if i != at)
+    others = (row for i, row in enumerate([*rows, horizon]) if i != at)
+    return all(value_at(row, met) > 0 for row in others)
 
 
-def close_pairs(rows: dict[int, np.ndarray]) -> set[int]:
-    """The numbers of rows that have another one close by."""
-    found: set[int] = set()
-    for at, row in rows.items():
-        if any(other != at and np.abs(rows[other] - row).max() < CLOSE for other in rows):
-            found.add(at)
-    return found
+def far_from_others(rows: list[Row], asked: set[int]) -> set[int]:
+    """Those of the rows asked for that no other row is close to."""
+    table = np.stack([unit_row(row) for row in rows])
+    return {
+        at for at in asked if np.count_nonzero(np.abs(table - table[at]).max(axis=1) < CLOSE) == 1
+    }
 
 
 def unit_row(row: Row) -> np.ndarray:
