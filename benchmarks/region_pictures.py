@@ -2,7 +2,7 @@
 """Draws the linear regions of trained networks: `python benchmarks/region_pictures.py [NAME ...]`.
 
 trained: a small network of two inputs, fitted here with scikit-learn. kinds: the network of
-docs/regions.md.
+docs/regions.md. plane: a network of two inputs that others trained, as the command draws it.
 mnist: the plane through three images in three classifiers of handwritten digits; no image of MNIST
 is at hand, so the images are scikit-learn's 8x8 digits, scaled up to 20x20 and framed to 28x28.
 taxi: the plane through three made-up pictures of a taxiway in KJ_TinyTaxiNet. acas: all regions of
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,14 @@ def write(figure: Figure, name: str, smooth: bool = False) -> None:
     FigureCanvasAgg(figure)
     drawn = BytesIO()
     figure.savefig(drawn, dpi=130, facecolor="white")
+    keep(Image.open(drawn).convert("RGB"), name, smooth)
+
+
+def keep(image: Image.Image, name: str, smooth: bool = False) -> None:
+    """Save with a palette."""
     path = IMAGES / f"{name}.png"
     way = Image.Quantize.MEDIANCUT if smooth else Image.Quantize.MAXCOVERAGE
-    Image.open(drawn).convert("RGB").quantize(256, way).save(path, optimize=True)
+    image.quantize(256, way).save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
@@ -109,6 +115,17 @@ def kinds(models: Path) -> None:
         panel(axes, found, "a 2-8-6-1 network of halves, on [-1, 1]^2")
     figure.tight_layout()
     write(figure, "regions-kinds")
+
+
+def plane(models: Path) -> None:
+    """What `isoform regions fc1.onnx --on box:-1,1 -o plane.png` writes, smaller."""
+    found = iso.regions(models / "feedforward" / "fc1.onnx", on="box:-1,1")
+    print(found, found.verdict)
+    with TemporaryDirectory() as folder:
+        found.save(Path(folder) / "plane.png")
+        image = Image.open(Path(folder) / "plane.png").convert("RGB")
+    image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+    keep(image, "regions-plane")
 
 
 # --- digits ---------------------------------------------------------------------------------------
@@ -224,7 +241,7 @@ def acas(models: Path) -> None:
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {
-    "trained": trained, "kinds": kinds, "mnist": mnist, "taxi": taxi, "acas": acas,
+    "trained": trained, "kinds": kinds, "plane": plane, "mnist": mnist, "taxi": taxi, "acas": acas,
 }
 
 

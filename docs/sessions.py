@@ -33,7 +33,8 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?")
 MEASURED = ("seconds", "step", "measured", "at x", "source  ", "target  ", "differ", "largest",
             "search", "estimate", "interval", "for certain", "method")
 COSTS = re.compile(
-    r"\d+\.\d\d s\b|[\d,]+ bytes|[\d,]+ steps|[\d,]+ of [\d,]+ subtrees with [\d,]+ regions"
+    r"; the replicas are far.*|\d+\.\d\d s\b|[\d,]+ bytes|[\d,]+ steps"
+    r"|[\d,]+ of [\d,]+ subtrees with [\d,]+ regions"
 )
 
 
@@ -81,7 +82,7 @@ def session(body: str) -> str:
 def masked(page: str) -> str:
     """The page without the numbers that another run or machine may change."""
     lines = [
-        NUMBER.sub("#", line) if line.startswith(MEASURED) else COSTS.sub("#", line)
+        COSTS.sub("#", NUMBER.sub("#", line) if line.startswith(MEASURED) else line)
         for line in page.splitlines()
     ]
     return "\n".join(re.sub(r"\s+", " ", line) for line in lines)

@@ -222,7 +222,9 @@ def test_counts_in_the_pictures_of_regions_are_true(models: Path) -> None:
         found = isoform.regions(models / file, on=on, slice_through=points, prove=False, workers=1)
         counts.append(found.count)
     assert counts == [66, 1421, 301]
-    assert "301\nregions" in (ROOT / "docs" / "regions.md").read_text()
+    plane = isoform.regions(models / "feedforward" / "fc1.onnx", on="box:-1,1", workers=1)
+    page = (ROOT / "docs" / "regions.md").read_text()
+    assert "301\nregions" in page and f"{plane.count} activation regions](images" in page
 
 
 # --- examples ---------------------------------------------------------------------------------

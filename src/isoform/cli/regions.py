@@ -105,7 +105,13 @@ def regions(
             prove=False if no_prove else True if certificate is not None else None,
             progress=progress.regions,
         )
-    return deliver(found, certificate, output, store, as_json)
+    deliver(found, certificate, output, store, as_json)
+    if found.complete:
+        return DONE
+    more = "the same command goes on" if store else "with --store FILE it could go on"
+    more = "a bare count begins anew" if count else more
+    note(f"stopped: {found.found.stopped}; what was found is a lower bound; {more}")
+    return INTERRUPTED if found.found.stopped == "interrupted" else UNDECIDED
 
 
 @contextmanager
@@ -173,7 +179,7 @@ def predict(
 def deliver(
     found: LinearRegions, certificate: str | None, output: str | None, store: str | None,
     as_json: bool,
-) -> int:
+) -> None:
     """What is to be written of the regions, and what is printed."""
     from isoform import api
     from isoform.report.region_tables import regions_record, regions_text
@@ -189,11 +195,6 @@ def deliver(
         "certificate": certificate, "output": output, "store": store,
     }
     emit(record, regions_text(found, written), as_json)
-    if found.complete:
-        return DONE
-    more = "the same command goes on" if store else "with --store FILE it could go on"
-    note(f"stopped: {found.found.stopped}; what was found is a lower bound; {more}")
-    return INTERRUPTED if found.found.stopped == "interrupted" else UNDECIDED
 
 
 def budget(given: tuple[str, ...]) -> dict[str, float]:
