@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -36,7 +38,18 @@ def test_any_kernel_file_changes_the_folder(room: Path) -> None:
     (room / "callee.py").write_text("@kernel\ndef one():\n    return 2\n")
     kernels.folder.cache_clear()
     after = Path(kernels.folder(""))
-    assert after != before and after.is_dir() and not before.exists()
+    assert after != before and after.is_dir() and before.is_dir()
+
+
+def test_old_folders_are_removed(room: Path) -> None:
+    """A young one is left, for another program may be using it."""
+    old, young = (room / "__pycache__" / f"{kernels.PREFIX}{name}" for name in ("old", "young"))
+    for path in (old, young):
+        path.mkdir(parents=True)
+    long_ago = time.time() - 2 * kernels.KEPT
+    os.utime(old, (long_ago, long_ago))
+    assert Path(kernels.folder("")).is_dir()
+    assert young.is_dir() and not old.exists()
 
 
 def test_folder_chosen_for_numba_is_respected(room: Path) -> None:

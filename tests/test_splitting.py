@@ -307,10 +307,13 @@ def refusal_cases() -> list[tuple[Callable[[], object], type[Exception], str]]:
         (lambda: charts(unit_layers(chain(
             [(np.eye(2), np.zeros(2)), (np.eye(2), np.zeros(2))], Step
         )), Everywhere()), Refused, "step units"),
+        (lambda: charts(unit_layers(chain(
+            [(np.ones((300, 800)), np.zeros(300)), (np.ones((1, 300)), np.zeros(1))]
+        )), Everywhere()), Refused, "1,601 charts"),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_refusals(number: int) -> None:
     attempt, error, words = refusal_cases()[number]
     with pytest.raises(error, match=words):

@@ -23,6 +23,7 @@ from isoform.network.unit_layers import UnitLayers, substituted
 from isoform.numerics.exact import Exact, concatenate
 
 HALF = Exact.of(np.array(0.5))
+MOST_STORED = 1 << 26  # weights of all charts together
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +127,12 @@ def everywhere(layers: UnitLayers) -> tuple[Chart, ...]:
             "all of space is not offered for networks with step units; give a bounded domain"
         )
     d = layers.dimension
+    stored = sum(layer.rows.nonzeros for layer in layers.layers)
+    if (2 * d + 1) * stored > MOST_STORED:
+        raise Refused(
+            f"all of space is {2 * d + 1:,} charts of a network with {stored:,} weights, too many "
+            "to write out; give a bounded domain, or a slice"
+        )
     made = [bounded(layers, Box([-1] * d, [1] * d), None)]
     for i in range(d):
         for side in (1, -1):

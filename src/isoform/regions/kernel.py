@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -24,6 +25,7 @@ from numba import njit
 ROOM = Path(__file__).parent
 PREFIX = "isoform-kernels-"
 DIGITS = 16  # of the digest
+KEPT = 86_400.0  # seconds for which a folder of another state is left alone
 
 
 def kernel(
@@ -57,8 +59,8 @@ def kernel(
 @cache
 def folder(chosen: str) -> str:
     """The folder of this state of the kernels, in the one that the user has chosen for numba, else
-    beside the sources, else with the user's caches; "" where none can be written. Folders of other
-    states beside it are removed."""
+    beside the sources, else with the user's caches; "" where none can be written. Old folders of
+    other states beside it are removed; a young one may be in use by another program."""
     name = f"{PREFIX}{digest()}"
     places = [Path(chosen)] if chosen else [ROOM / "__pycache__", user_cache()]
     for place in places:
@@ -67,7 +69,7 @@ def folder(chosen: str) -> str:
             with tempfile.TemporaryFile(dir=place / name):
                 pass
             for other in place.glob(f"{PREFIX}*"):
-                if other.name != name:
+                if other.name != name and time.time() - other.stat().st_mtime > KEPT:
                     shutil.rmtree(other, ignore_errors=True)
             return str(place / name)
     return ""
