@@ -25,8 +25,7 @@ from isoform.numerics.exact import Exact
 from isoform.regions.compiled import Compiled, compiled
 from isoform.regions.exact_forms import exact_forms
 from isoform.regions.exact_search import search
-from isoform.regions.probing import branches, probe
-from isoform.regions.splitting import Explored, Node, explore, root
+from isoform.regions.splitting import Explored, explore, root
 from isoform.regions.splitting_state import HOLE
 
 COUNTS = {  # of activation regions on [-1, 1]^d
@@ -272,26 +271,6 @@ def test_tiny_ball_far_from_the_origin() -> None:
     found = all_of(compiled(chart))
     assert listed(found) == {row.tobytes() for row in search(exact_forms(chart)).patterns}
     assert len(found.patterns) > 8
-
-
-def test_probes_estimate_the_count(bench: Path) -> None:
-    network = iso.read(bench / "regions" / "2-32-32-1_s0.npz").network
-    piece = compiled(chart_of(network, Box(-1, 1)))
-    splits = probe(piece, Node(), 4000, 0)
-    assert np.array_equal(splits[:50], probe(piece, Node(), 50, 0))
-    mean = np.mean(2.0**splits)
-    assert abs(mean - 1254) < 5 * np.std(2.0**splits) / np.sqrt(len(splits))
-
-
-def test_branches_cover_a_node(bench: Path) -> None:
-    network = iso.read(bench / "regions" / "degQuant_s0.npz").network
-    piece = compiled(chart_of(network, Box(-1, 1)))
-    open_nodes, leaves = [root(piece)], 0
-    while open_nodes:
-        children = branches(piece, open_nodes.pop())
-        leaves += not children
-        open_nodes += children
-    assert leaves == 91
 
 
 def refusal_cases() -> list[tuple[Callable[[], object], type[Exception], str]]:

@@ -326,24 +326,3 @@ def follow(S: State, out: Output, v: int, plus: bool) -> int:
     S.sign[at[U]] = 1 if plus else 0
     at[U] += 1
     return 1 if plus else -1
-
-
-@kernel
-def descend(T: Tables, S: State, out: Output, ratio: float, turns: Array) -> int:
-    """From the current node to a leaf, at the n-th split of the path to the node's side or, where
-    turns[n] is set, to the other one. Returns the event of `advance` that ended the way: 1 at a
-    leaf, 2 undecided, 3 after len(turns) splits; HINTED counts the splits."""
-    at = S.at
-    splits = 0
-    while True:
-        at[CODES] = at[IDS] = 0
-        event = advance(T, S, out, ratio)
-        if event != 0 or splits == len(turns) or at[ROWS] + 1 >= S.walls.shape[1]:
-            at[HINTED] = splits
-            return 3 if event == 0 else event
-        side = at[SIDE]
-        if turns[splits]:
-            copy_vertex(S.vertices, S.bases, TRIAL, NODE)
-            side = -side
-        turn(T, S, side)
-        splits += 1
