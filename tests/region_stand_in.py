@@ -60,7 +60,7 @@ def point_of(tree: Tree, prefix: bytes) -> np.ndarray:
     return np.asarray(numbers / 2.0**31 - 1.0)
 
 
-def explore(tree: Tree, node: Node, *, most: int, record: bool) -> Any:
+def explore(tree: Tree, node: Node, *, most: int, record: bool, stop: Any = None) -> Any:
     """In preorder: the first byte of the hash says whether a unit splits, and which side first."""
     time.sleep(tree.pause)
     if tree.trouble and len(node.prefix) > 4:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -26,7 +27,7 @@ from isoform.regions.exact_volume import polygon, volume
 from isoform.regions.facet_kernel import FACET, REDUNDANT, SHARED
 from isoform.regions.facets import Doubt, facets_of, settled
 from isoform.regions.kinds import output_maps
-from isoform.regions.listing import Regions
+from isoform.regions.listing import Regions, Stopped
 from isoform.regions.queries import neighbours
 from isoform.regions.splitting import explore, root
 from isoform.regions.volume import volumes
@@ -243,3 +244,41 @@ def test_of_two_walls_that_floats_mistake_for_each_other_one_is_a_facet() -> Non
     assert settled(of.places[0], one, 0, Doubt(status, {}, None)) == [(1,), (3,)]
     status[3] = SHARED
     assert settled(of.places[0], one, 0, Doubt(status, {}, None)) == [(1,), (3,)]
+
+
+# --- stopping -------------------------------------------------------------------------------------
+
+
+def test_pauses_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    sizes = [(10, 3), (10, 10), (1, 10)]
+    network = chain(*((random.normal(size=s).tolist(), random.normal(size=s[0]).tolist())
+                      for s in sizes))
+    piece = compiled(charts(unit_layers(network), Box(-1, 1))[0])
+    whole = explore(piece, root(piece))
+    monkeypatch.setattr(sys.modules[explore.__module__], "PAUSE", 1)
+    asked: list[bool] = []
+    paused = explore(piece, root(piece), stop=lambda: bool(asked.append(True)))
+    assert len(asked) > whole.programs / 4 > 100
+    for name in ("patterns", "points", "codes", "ids"):
+        assert np.array_equal(getattr(whole, name), getattr(paused, name))
+    with pytest.raises(Stopped):
+        explore(piece, root(piece), stop=lambda: True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_budget_of_seconds_holds_where_one_cell_takes_minutes(workers: int) -> None:
+    random = np.random.default_rng(0)
+    network = chain(
+        (random.normal(size=(60, 500)).tolist(), random.normal(size=60).tolist()),
+        (random.normal(size=(60, 60)).tolist(), random.normal(size=60).tolist()),
+        (random.normal(size=(1, 60)).tolist(), [0]),
+    )
+    began = time.monotonic()
+    for kind in ("activation", "affine"):
+        found = iso.regions(
+            network, on=Box(-1, 1), workers=workers, budget={"seconds": 0.5}, kind=kind
+        )
+        assert not found.complete and "0.5 seconds" in str(found.found.stopped)
+        assert len(found.listed()) == found.count
+    assert time.monotonic() - began < 20

@@ -184,7 +184,10 @@ class LinearRegions:
 
     def listed(self) -> Regions:
         """All activation regions in the order of their patterns, in memory."""
-        return next(self.found.chunks(max(1, self.found.count)))
+        from isoform.regions.listing import none_of
+
+        found = self.found
+        return next(found.chunks(max(1, found.count)), none_of(found.units, found.dimension))
 
     def __repr__(self) -> str:
         least = "" if self.complete else "at least "
@@ -239,7 +242,9 @@ def regions(
     made = LinearRegions(of, kind, counted(of, found, kind), found)
     if audit:
         return replace(made, audited=check_streams(of.pieces[0], streams_of(found, 0)))
-    if not record or prove is None and steps(found) > FEW_STEPS:
+    if prove and found.count == 0:
+        raise Refused(f"{found.stopped} before a region was found: there is nothing to prove")
+    if not record or found.count == 0 or prove is None and steps(found) > FEW_STEPS:
         return made
     return proved(made)
 
@@ -255,7 +260,7 @@ def as_domain(on: Domain | str) -> Domain:
 
 def counted(of: Piecewise, found: Enumeration, kind: str) -> int:
     """How many regions of a kind the activation regions make up."""
-    if kind == "activation":
+    if kind == "activation" or found.count == 0:
         return found.count
     from isoform.regions.kinds import affine_kind, connected_kind
 

@@ -19,6 +19,10 @@ from isoform.numerics.exact import Exact, integers
 Fine = tuple[tuple[int, Exact], ...]
 
 
+class Stopped(Exception):
+    """A task was left before it was done; nothing of it is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A subtree that is to be explored. level: how many tasks lie above it."""
@@ -68,6 +72,12 @@ class Regions:
 
     def __len__(self) -> int:
         return len(self.patterns)
+
+
+def none_of(units: int, dimension: int) -> Regions:
+    """No regions."""
+    patterns = np.zeros((0, -(-units // 8)), dtype=np.uint8)
+    return Regions(patterns, np.zeros(0, dtype=np.int32), np.zeros((0, dimension)), ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ so that the tree of tasks does not depend on who works on it, or how fast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from isoform.errors import DomainError
 from isoform.numerics.exact import Exact
 from isoform.regions.compiled import Compiled
 from isoform.regions.exact_decision import EmptyCell, interior
+from isoform.regions.listing import Stopped
 from isoform.regions.settling import Collected, search_exactly, settle_leaf, settle_unit
 from isoform.regions.splitting_state import (
     DEEP,
@@ -37,6 +39,7 @@ NO_INTERIOR = (
     "the polytope has no interior: no point satisfies all its rows strictly; drop or relax rows, "
     "or take a slice through the affine space in which it lies"
 )
+PAUSE = 3_000_000  # half-spaces times coordinates times programmes between two returns
 BATCH = 4096  # regions that the kernel lists before it is asked for them
 REFRESH = 2  # a cell gets a fresh box where this many units a coordinate are open in a layer
 
@@ -114,12 +117,14 @@ def start(compiled: Compiled, node: Node) -> State | None:
 
 
 def explore(
-    compiled: Compiled, node: Node, *, most: int = 1 << 62, record: bool = True
+    compiled: Compiled, node: Node, *, most: int = 1 << 62, record: bool = True,
+    stop: Callable[[], bool] | None = None,
 ) -> Explored:
     """The regions below a node, at most about `most` of them; the rest comes back as children.
 
     The list is complete and exact for the explored part: every region once, none without an
     interior. record: whether to keep the token stream. Deterministic in (compiled, node, most).
+    stop: asked some times a second whether to give up, which raises Stopped.
     """
     from isoform.regions.splitting_kernel import run
 
@@ -130,6 +135,7 @@ def explore(
         search_exactly(compiled, node.prefix, found)
         return finished(compiled, 0, found, children)
     _, out = allocated(compiled, 1, min(BATCH, most))
+    some = max(1, PAUSE // compiled.tables.rows.size)
     status, fresh = FULL, True
     while status != DONE:
         left = max(0, most - found.regions)
@@ -140,8 +146,11 @@ def explore(
             break
         # A leaf is never left open: it has no token, so a hole after it could not be told apart.
         wanted = max(left, 1) if fresh else left
-        status = run(compiled.tables, state, out, min(BATCH, wanted), REFRESH, fresh)
+        until = int(state.at[PROGRAMS]) + some
+        status = run(compiled.tables, state, out, min(BATCH, wanted), REFRESH, fresh, until)
         found.take(state, out)
+        if stop is not None and stop():
+            raise Stopped
         fresh = True
         if status == DEEP:
             state = deeper(compiled, state)

@@ -39,9 +39,11 @@ from isoform.regions.splitting_state import (
     MINUS_BOX,
     MINUS_FOLLOW,
     NODE,
+    PAUSED,
     PLUS_BASIS,
     PLUS_BOX,
     PLUS_FOLLOW,
+    PROGRAMS,
     QUIET,
     REGIONS,
     ROWS,
@@ -175,8 +177,11 @@ def turn(T: Tables, S: State, side: int) -> None:
 
 
 @kernel
-def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) -> int:
-    """Search on until `most` regions are listed or the caller is needed (DONE to DEEP say why).
+def run(
+    T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool, until: int
+) -> int:
+    """Search on until `most` regions are listed, so many programmes are solved in all, or the
+    caller is needed (DONE to PAUSED say why).
 
     ratio: the box is refreshed at the start of a layer of which it leaves at least ratio * k units
     open. fresh: the current node is to be started (False: the first thing is to pop a sibling).
@@ -195,9 +200,11 @@ def run(T: Tables, S: State, out: Output, most: int, ratio: float, fresh: bool) 
         if at[ROWS] + 1 >= S.walls.shape[1] or at[STACK] + 1 >= len(S.boxes) - 1:
             return DEEP
         said = at[CODES]
-        event = advance(T, S, out, ratio)
+        event = advance(T, S, out, ratio, until)
         if at[CODES] > said:
             at[QUIET] = 0
+        if event == 4:
+            return PAUSED
         if event == 2:
             return UNDECIDED
         if event == 3:
@@ -228,14 +235,17 @@ def room(S: State, out: Output) -> bool:
 
 
 @kernel(inner=True)
-def advance(T: Tables, S: State, out: Output, ratio: float) -> int:
+def advance(T: Tables, S: State, out: Output, ratio: float, until: int) -> int:
     """Decide units, one after the other, until one splits the cell (0, with its sides as in
-    `by_program`), all are decided (1), one is undecided (2), or the output is full (3)."""
+    `by_program`), all are decided (1), one is undecided (2), the output is full (3), or `until`
+    programmes are solved (4)."""
     at, k = S.at, S.work.shape[1]
     changed = True  # the box, since the units of the layer were held against it
     while at[U] < len(S.sign):
         if at[IDS] + 2 * (k + 1) ** 2 + 4 > len(out.ids):
             return 3
+        if at[PROGRAMS] >= until:
+            return 4
         unit = at[U]
         layer = T.layer[unit]
         start, end = T.starts[layer], T.starts[layer + 1]

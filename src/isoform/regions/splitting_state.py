@@ -19,7 +19,7 @@ MINUS_BASIS, PLUS_BASIS, MINUS_FOLLOW, PLUS_FOLLOW = 4, 5, 6, 7
 BOX, EMPTY, HOLE, LEAF = 8, 9, 10, 11
 MASK = 15  # coordinates in a word of the mask of a BOX
 # What a run ends with.
-DONE, FULL, UNDECIDED, DOUBTFUL_LEAF, DEEP = 0, 1, 2, 3, 4
+DONE, FULL, UNDECIDED, DOUBTFUL_LEAF, DEEP, PAUSED = 0, 1, 2, 3, 4, 5
 NODE, TRIAL, SIBLINGS = 0, 1, 2  # in vertices and bases
 LEAD = 2  # in span
 # Numbers of a run: position and what is left to say.

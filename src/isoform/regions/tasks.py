@@ -33,6 +33,7 @@ SLICE = 0.25  # seconds of one call to a worker
 MOST_TOGETHER = 32  # tasks of one call
 PATIENCE = 1.0  # seconds before this process asks others to join
 TICK = 0.5  # seconds between two reports of progress
+GRACE = 2.0  # seconds beyond the time until calls are given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Budget:
 
     regions, seconds: of this run, so that the same command goes on where the last one stopped.
     bytes: of the store with all that earlier runs put there, or of the memory that the list takes.
-    A budget is looked at between calls: a run ends a little beyond it, and always makes one.
+    A budget is looked at between calls: a run ends a little beyond it, and makes one at least. Only
+    a call that has run for GRACE seconds beyond the time (or beyond an interrupt) is given up.
     """
 
     regions: int | None = None
@@ -68,6 +70,9 @@ class Run:
         self.told = self.began
         self.before = listing.count
         self.calls = 0
+        self.given_up = False  # calls that still run
+        self.over: float | None = None  # when a call was first seen to go on beyond the time
+        self.asked: Callable[[], bool] = lambda: False
 
     def whole(self, workers: int | None, cluster: str | None) -> None:
         """The run, with workers that are let go at its end."""
@@ -75,19 +80,20 @@ class Run:
         if self.listing.open_tasks == 0:
             self.tell(always=True)
             return
-        at_work: Workers = Here(self.job)
+        at_work: Workers = Here(self.job, self.overdue)
         if self.report is not None and not self.job.search.ready():
             self.tell(always=True, compiling=True)
         hurry = True
         try:
             with interrupts() as asked:
+                self.asked = asked
                 if cluster is not None:
                     at_work = Cluster(self.job, cluster)
                 elif workers != 1:
                     self.start_alone(asked, workers)
                     at_work = self.joined(workers) or at_work
                 self.loop(at_work, asked, None)
-            hurry = False
+            hurry = self.given_up
         finally:
             at_work.close(now=hurry)
         self.tell(always=True)
@@ -96,10 +102,10 @@ class Run:
         """The first second, or where processes are asked for the first task, in this process: most
         searches are no longer, and kernels are compiled and put aside once, not by every worker."""
         if workers is None:
-            self.loop(Here(self.job), asked, self.began + PATIENCE)
+            self.loop(Here(self.job, self.overdue), asked, self.began + PATIENCE)
         elif self.stopped is None:
             for task in self.listing.waiting(1, False, set()):
-                self.listing.enter(work(self.job, [task], 0.0, 1), 0.0)
+                self.listing.enter(work(self.job, [task], 0.0, 1, self.overdue), 0.0)
 
     def joined(self, workers: int | None) -> Workers | None:
         """Processes, where there is work for some. Without a wish, one that cannot be fulfilled is
@@ -123,6 +129,9 @@ class Run:
                     self.hand_out(workers)
                 else:
                     self.call_back()
+                if self.flying and self.stopped is not None and self.overdue():
+                    self.flying.clear()
+                    self.given_up = True
                 if not self.flying:
                     return
                 done, _ = wait(self.flying, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -163,6 +172,15 @@ class Run:
         if self.budget.seconds is None:
             return float("inf")
         return max(0.0, self.began + self.budget.seconds - time.monotonic())
+
+    def overdue(self) -> bool:
+        """Whether calls that still run are to be given up. Where kernels are compiled first, the
+        call begins when that is done."""
+        if not self.asked() and self.time_left() > 0:
+            return False
+        now = time.monotonic()
+        self.over = now if self.over is None else self.over
+        return now > self.over + GRACE
 
     def take(self, future: Future[list[Part]]) -> None:
         """Enter what a call brings. Its tasks stay open where that fails."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from isoform.errors import Refused
-from isoform.regions.listing import Part, Task
+from isoform.regions.listing import Part, Stopped, Task
 
 FIRST_TASK = 16  # regions of the first task of a chart; four times as many a level below
 REFRESH = 5.0  # seconds after which a cluster is asked again how many cores it has
@@ -39,8 +39,8 @@ class Search:
     """The search, as functions that a worker can import by name.
 
     compiled(chart) -> what explore takes. node(prefix) -> a node. explore(compiled, node, most=...,
-    record=...) -> an Explored (see `splitting`). ready() -> whether it starts at once, without
-    being compiled.
+    record=..., stop=...) -> an Explored (see `splitting`). ready() -> whether it starts at once,
+    without being compiled.
     """
 
     compiled: Callable[[Any], Any]
@@ -93,18 +93,24 @@ class Job:
         return min(self.task_regions, FIRST_TASK << min(2 * level, 40))
 
 
-def work(job: Job, tasks: Sequence[Task], seconds: float, enough: int) -> list[Part]:
+def work(
+    job: Job, tasks: Sequence[Task], seconds: float, enough: int,
+    stop: Callable[[], bool] | None = None,
+) -> list[Part]:
     """These tasks, the last first, each followed by those that come out of it, until so many
-    seconds or regions are reached; at least one."""
+    seconds or regions are reached; at least one, unless `stop` says to leave it where it is."""
     until = time.monotonic() + seconds
     stack, made, regions = list(tasks), [], 0
     while stack:
         task = stack.pop()
         record = job.recorded(task)
-        found = job.search.explore(
-            job.compiled[task.chart], job.search.node(task.prefix),
-            most=job.most(task.level), record=record,
-        )
+        try:
+            found = job.search.explore(
+                job.compiled[task.chart], job.search.node(task.prefix),
+                most=job.most(task.level), record=record, stop=stop,
+            )
+        except Stopped:
+            break
         children = tuple(node.prefix for node in found.children)
         bare = job.counting and not record
         made.append(Part(
@@ -134,17 +140,17 @@ class Workers(Protocol):
 
 
 class Here:
-    """This process, at once."""
+    """This process, at once. stop: whether to leave a task that is not done."""
 
-    def __init__(self, job: Job):
-        self.job = job
+    def __init__(self, job: Job, stop: Callable[[], bool] | None = None):
+        self.job, self.stop = job, stop
 
     def slots(self) -> int:
         return 1
 
     def submit(self, tasks: Sequence[Task], seconds: float, enough: int) -> Future[list[Part]]:
         future: Future[list[Part]] = Future()
-        future.set_result(work(self.job, tasks, seconds, enough))
+        future.set_result(work(self.job, tasks, seconds, enough, self.stop))
         return future
 
     def close(self, now: bool) -> None:
