@@ -14,7 +14,7 @@ import pytest
 import isoform as iso
 from exact_oracles import true_patterns
 from isoform.api.linear_regions import piecewise, region_at
-from isoform.errors import DomainError
+from isoform.errors import DomainError, Refused
 from isoform.network.charts import Chart, charts
 from isoform.network.domain import Box, Polytope
 from isoform.network.linear_map import Dense
@@ -282,3 +282,10 @@ def test_a_budget_of_seconds_holds_where_one_cell_takes_minutes(workers: int) ->
         assert not found.complete and "0.5 seconds" in str(found.found.stopped)
         assert len(found.listed()) == found.count
     assert time.monotonic() - began < 20
+
+
+def test_weights_beyond_the_doubles_are_refused_in_words() -> None:
+    network = chain(([[1.0]], [0.5]), ([[1]], [0]))
+    assert iso.regions(network, on=Box(-(10**300), 10**300), workers=1).count == 2
+    with pytest.raises(Refused, match="largest double"):
+        iso.regions(network, on=Box(-(10**400), 10**400), workers=1)

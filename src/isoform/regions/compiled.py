@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isoform.errors import Refused
 from isoform.network.charts import Chart
 from isoform.network.unit_layers import UnitLayer
 from isoform.numerics.exact import Exact
@@ -85,7 +86,8 @@ class Compiled:
 
 
 def compiled(chart: Chart) -> Compiled:
-    """The arrays of a chart. Raises OverflowError where a weight is no finite double."""
+    """The arrays of a chart. Raises Refused where a weight in its coordinates is no finite double.
+    """
     layers = chart.layers
     k, count = chart.dimension, layers.units
     base = np.zeros((k + 2, count))
@@ -127,7 +129,10 @@ def compiled(chart: Chart) -> Compiled:
         ], dtype=np.bool_),
     )
     if not np.all(np.isfinite(base)) or not np.all(np.isfinite(tables.entry_weight)):
-        raise OverflowError("a weight is beyond the largest double")
+        raise Refused(
+            "a weight, in coordinates in which the domain is [-1, 1] in every input, is beyond the "
+            "largest double, 1.8e308; scale the weights, or give a smaller domain"
+        )
     return Compiled(chart, tables)
 
 
