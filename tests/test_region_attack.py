@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +33,7 @@ from isoform.regions.kinds import output_maps
 from isoform.regions.listing import Regions, Stopped
 from isoform.regions.queries import neighbours
 from isoform.regions.splitting import explore, root
+from isoform.regions.store_file import DiskFull, plain_errors
 from isoform.regions.volume import volumes
 
 
@@ -289,3 +293,15 @@ def test_weights_beyond_the_doubles_are_refused_in_words() -> None:
     assert iso.regions(network, on=Box(-(10**300), 10**300), workers=1).count == 2
     with pytest.raises(Refused, match="largest double"):
         iso.regions(network, on=Box(-(10**400), 10**400), workers=1)
+
+
+@pytest.mark.parametrize(("free", "kind"), [(0, DiskFull), (10**9, Refused)])
+def test_a_full_disk_is_told_whatever_fails_first(
+    free: int, kind: type[Refused], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with pytest.raises(Refused) as raised, plain_errors(Path("store")):
+        raise error
+    assert raised.type is kind

@@ -8,6 +8,7 @@ exclusive lock keeps a second run out and goes with the process that holds it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -77,7 +78,7 @@ def plain_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR and no_space(path):
             raise DiskFull(f"no space left for {path}") from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise Refused(
@@ -90,6 +91,14 @@ def plain_errors(path: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_IOERR:
             raise Refused(f"{path} cannot be read or written: {error}") from error
         raise
+
+
+def no_space(path: Path) -> bool:
+    """Whether the disk of a file is as good as full: what fails first need not be the file."""
+    try:
+        return shutil.disk_usage(path.parent).free < 16 * PAGE
+    except OSError:
+        return False
 
 
 def connection(path: Path, create: bool = False) -> sqlite3.Connection:
