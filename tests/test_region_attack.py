@@ -17,6 +17,7 @@ import pytest
 import isoform as iso
 from exact_oracles import true_patterns
 from isoform.api.linear_regions import piecewise, region_at
+from isoform.certificate.region_farkas import nearest
 from isoform.errors import DomainError, Refused
 from isoform.network.charts import Chart, charts
 from isoform.network.domain import Box, Polytope
@@ -31,7 +32,7 @@ from isoform.regions.facet_kernel import FACET, REDUNDANT, SHARED
 from isoform.regions.facets import Doubt, facets_of, settled
 from isoform.regions.kinds import output_maps
 from isoform.regions.listing import Regions, Stopped
-from isoform.regions.queries import neighbours
+from isoform.regions.queries import neighbours, steps_inside
 from isoform.regions.splitting import explore, root
 from isoform.regions.store_file import DiskFull, plain_errors
 from isoform.regions.volume import volumes
@@ -222,9 +223,19 @@ def nearly_equal_units(seed: int, d: int) -> Network:
 @pytest.mark.parametrize(("seed", "d"), [(5, 3), (14, 2), (16, 2), (71, 2), (230, 3)])
 def test_an_empty_cell_after_leaves_without_tokens(seed: int, d: int) -> None:
     """Each leaf since the last token needs one of its own, or the checker reads another tree."""
-    assert iso.regions(
-        nearly_equal_units(seed, d), on=iso.Everywhere(), workers=1
-    ).verdict == "proved"
+    network = nearly_equal_units(seed, d)
+    assert iso.regions(network, on=iso.Everywhere(), workers=1).verdict == "proved"
+
+
+def test_the_checker_proves_a_sign_by_nearly_dependent_rows() -> None:
+    """The multipliers of such a basis are of both signs, where one of its rows does as well."""
+    network = nearly_equal_units(696, 3)
+    assert iso.regions(network, on=iso.Everywhere(), workers=1).verdict == "proved"
+    A = np.array([[1.0, 1.0, 0.0], [1.0, 1.0 + 1e-9, 0.0], [0.0, 0.0, 1.0]]).T
+    b = A @ [1.5, -0.5, 2.0]
+    y = nearest(A[None], b[None])[0]
+    assert (y >= 0).all() and np.abs(A @ y - b).max() < 1e-8
+    assert (nearest(A[None], -b[None]) == 0).all()
 
 
 @pytest.mark.parametrize("scale", [Fraction(1), Fraction(1, 10**250), Fraction(10**250)])
@@ -305,3 +316,14 @@ def test_a_full_disk_is_told_whatever_fails_first(
     with pytest.raises(Refused) as raised, plain_errors(Path("store")):
         raise error
     assert raised.type is kind
+
+
+def test_steps_into_a_region_of_any_thinness() -> None:
+    rows = [(0, 3), (1, -(2**6000))]  # 0 < u < 2^-6000
+    zero, one = Exact.of([0]), Exact.of([1])
+    assert steps_inside(rows, zero, one) == 6001
+    assert steps_inside(rows, zero, -one) is None
+    assert steps_inside([(0, 3)], zero, one) == 0
+    assert steps_inside([(-1, 4), (2, -4)], zero, one) is None  # between 1/4 and 1/2, excluded
+    assert steps_inside([(-1, 5), (2, -4)], zero, one) == 2
+    assert steps_inside([(0, 0, 1)], Exact.of([0, 0]), Exact.of([1, 0])) is None

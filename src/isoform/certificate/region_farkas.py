@@ -51,6 +51,24 @@ def solved(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
                            solved(matrices[half:], right[half:])))
 
 
+def nearest(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Numbers y (T, k) >= 0 with A y near the right side: least squares, again and again without
+    the columns whose numbers are negative."""
+    found = np.zeros_like(right)
+    for y, matrix, goal in zip(found, matrices, right, strict=True):
+        kept = np.arange(len(y))
+        while len(kept):
+            try:
+                some = np.linalg.lstsq(matrix[:, kept], goal, rcond=None)[0]
+            except np.linalg.LinAlgError:
+                break
+            if np.all(some >= 0):
+                y[kept] = some
+                break
+            kept = kept[some >= 0]
+    return found
+
+
 def on_box(rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Whether b - a.u >= 0 for all u of a box: rows (T, 1 + k), boxes (T, k) on the grid."""
     a = rows[:, 1:]

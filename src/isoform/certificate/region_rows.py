@@ -18,6 +18,7 @@ from isoform.certificate.region_farkas import (
     GRID,
     beyond,
     implied,
+    nearest,
     no_interior,
     on_box,
     scaled_floats,
@@ -227,11 +228,15 @@ class Cells:
 
     # --- conclusions -----------------------------------------------------------------------------
 
-    def remainders(self, which: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def remainders(
+        self, which: np.ndarray, target: np.ndarray, fewer: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """2^S target - sum y_i rows_i with proposed integers y >= 0, and S (T,), for rows `which`
-        (T, k) and targets (T, 1 + k)."""
+        (T, k) and targets (T, 1 + k). fewer: with some of the rows, where all are nearly dependent
+        and their multipliers, though they exist, are not to be had in floats."""
         near, exponent = scaled_floats(target)
-        y = solved(self.near[which][:, :, 1:].transpose(0, 2, 1), near[:, 1:])
+        propose = nearest if fewer else solved
+        y = propose(self.near[which][:, :, 1:].transpose(0, 2, 1), near[:, 1:])
         apart = exponent[:, None] - self.exponents[which]
         shift = BITS + np.maximum(0, (-apart).max(axis=1))
         weights = scaled_whole(np.maximum(y, 0), shift[:, None] + apart)
@@ -260,7 +265,11 @@ class Cells:
         rest, _ = self.remainders(which, target)
         holds = on_box(rest, self.low, self.high)
         for t in np.flatnonzero(~holds).tolist():
-            holds[t] = implied(self.rows[which[t]], target[t])
+            rest, _ = self.remainders(which[t : t + 1], target[t : t + 1], fewer=True)
+            holds[t] = (
+                bool(on_box(rest, self.low, self.high)[0])
+                or implied(self.rows[which[t]], target[t])
+            )
         return first_failure(holds & self.not_zero(form, sign), token)
 
     def not_zero(self, form: np.ndarray, sign: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from isoform.regions.region import (
 )
 from isoform.text import columns, plural
 
-HALVINGS = 4000  # steps from a wall are halved so often before something must be wrong
+HALVINGS = 1 << 20  # a step from a wall that is halved more often is none
 FLOAT_HALVINGS = 40  # the same from a point that is near the wall only
 
 
@@ -79,16 +79,39 @@ def inside(
         whole = [p.denominator, *p.numerator.tolist()]
         return all(value_at(row, whole) > 0 for row in rows)
 
-    for m in range(most):
-        moved = (point + way * Exact.of(Fraction(1, 1 << m))).reduced()
-        if strict(moved):
-            floats = moved.to_float()
-            for digits in (10, 20, 40, 52):
-                near = np.round(floats * 2.0**digits) / 2.0**digits
-                if np.isfinite(near).all() and strict(Exact.of(near)):
-                    return Exact.of(near)
-            return moved
-    return None
+    halvings = steps_inside(rows, point, way)
+    if halvings is None or halvings >= most:
+        return None
+    moved = (point + way * Exact.of(Fraction(1, 1 << halvings))).reduced()
+    floats = moved.to_float()
+    for digits in (10, 20, 40, 52):
+        near = np.round(floats * 2.0**digits) / 2.0**digits
+        if np.isfinite(near).all() and strict(Exact.of(near)):
+            return Exact.of(near)
+    return moved
+
+
+def steps_inside(rows: list[Row], point: Exact, way: Exact) -> int | None:
+    """The least m with row . (1, point + 2^-m way) > 0 for all rows, None where there is none."""
+    start = [point.denominator, *point.numerator.tolist()]
+    onward = [0, *way.numerator.tolist()]
+    least, most = Fraction(0), Fraction(2)  # both ends excluded
+    for row in rows:
+        value = Fraction(value_at(row, start), point.denominator)
+        rate = Fraction(value_at(row, onward), way.denominator)
+        if rate < 0:
+            most = min(most, value / -rate)
+        elif rate > 0:
+            least = max(least, -value / rate)
+        elif value <= 0:
+            return None
+    if most <= 0:
+        return None
+    room = 1 / most
+    halvings = max(0, room.numerator.bit_length() - room.denominator.bit_length() - 1)
+    while Fraction(1, 1 << halvings) >= most:
+        halvings += 1
+    return halvings if Fraction(1, 1 << halvings) > least else None
 
 
 def region_at(
