@@ -19,9 +19,10 @@ import pytest
 
 from isoform.certificate.arrays import check_amount, decode_array
 from isoform.certificate.certificate import Certificate, load, save, seal
-from isoform.certificate.check import check, violated
+from isoform.certificate.check import check
 from isoform.certificate.encoding import decode_operator
 from isoform.certificate.evidence import Enumerate, Evidence
+from isoform.certificate.points import violated
 from isoform.certificate.verdict import Proved, Refuted
 from isoform.errors import CertificateRejected, Refused
 from isoform.network.claim import Claim, Equal, SameDecision, Within
@@ -214,7 +215,7 @@ def holds_at_points(found: Certificate, rng: random.Random) -> bool:
             pair = [Enclosure.of(evaluate_exact(net, point)) for net in (found.source, target)]
         except Refused:
             continue
-        if violated(pair[0], pair[1], found.claim.relation):
+        if violated(point, pair[0], pair[1], found.claim.relation):
             return False
     return True
 

@@ -13,8 +13,9 @@ import pytest
 import attack_networks as attack
 from isoform.certificate.basis import GRID, Basis
 from isoform.certificate.certificate import Certificate
-from isoform.certificate.check import conclude, concluded
+from isoform.certificate.check import concluded
 from isoform.certificate.codes import Value
+from isoform.certificate.conclusion import conclude
 from isoform.certificate.evidence import Evidence, Sweep
 from isoform.certificate.sweep import run
 from isoform.certificate.verdict import Proved, Refuted

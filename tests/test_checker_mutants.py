@@ -41,9 +41,9 @@ from isoform.network.claim import Claim, Equal, Within
 from isoform.network.domain import Binary, Box
 from isoform.network.operators import Relu
 
-UNITS, BASIS, CODES, SWEEP, CHECK, ROUNDING, RESIDUE = (
+UNITS, BASIS, CODES, SWEEP, CHECK, CONCLUSION, POINTS, ROUNDING, RESIDUE = (
     f"isoform.certificate.{name}" for name in
-    ("units", "basis", "codes", "sweep", "check", "rounding", "residue")
+    ("units", "basis", "codes", "sweep", "check", "conclusion", "points", "rounding", "residue")
 )
 DOMAIN, EVALUATE = "isoform.network.domain", "isoform.network.evaluate"
 SPARSE, ENCLOSURE, LINEAR_MAP = (
@@ -149,31 +149,31 @@ MUTANTS = [
      "state = Value(y.rows.take(head), 0 * y.radius[head])"),
     (SWEEP, "unrolled", "state = Value(y.rows.take(head), y.radius[head])", "pass"),
     (SWEEP, "applied", "value.radius[operator.indices]", "0 * value.radius[operator.indices]"),
-    (CHECK, "swept", "next(recorded, None) is not None", "False"),
-    (CHECK, "conclude", "if rows.nonzeros or radius.any()", "if rows.nonzeros"),
-    (CHECK, "conclude", "if rows.nonzeros or radius.any()", "if radius.any()"),
-    (CHECK, "conclude", "if upper > eps", "if upper > 2 * eps"),
-    (CHECK, "conclude", "first.radius + second.radius", "second.radius"),
-    (CHECK, "conclude", "first.radius + second.radius", "first.radius"),
-    (CHECK, "bounded", "if known.open_low.any() or known.open_high.any()",
+    (CONCLUSION, "swept", "next(recorded, None) is not None", "False"),
+    (CONCLUSION, "conclude", "if rows.nonzeros or radius.any()", "if rows.nonzeros"),
+    (CONCLUSION, "conclude", "if rows.nonzeros or radius.any()", "if radius.any()"),
+    (CONCLUSION, "conclude", "- allowed).sign() > 0", "- allowed - allowed).sign() > 0"),
+    (CONCLUSION, "conclude", "first.radius + second.radius", "second.radius"),
+    (CONCLUSION, "conclude", "first.radius + second.radius", "first.radius"),
+    (CONCLUSION, "bounded", "if known.open_low.any() or known.open_high.any()",
      "if known.open_low.any()"),
-    (CHECK, "largest", "known.magnitude()[0] + radius", "known.magnitude()[0]"),
-    (CHECK, "decision_margin", "known.high + radius[first] + radius[second]",
+    (CONCLUSION, "conclude", "known.magnitude()[0] + radius", "known.magnitude()[0]"),
+    (CONCLUSION, "decision_margin", "known.high + radius[first] + radius[second]",
      "known.high + radius[first]"),
-    (CHECK, "decision_margin", "known.high + radius[first] + radius[second]", "known.high"),
-    (CHECK, "refuted", "if not contains(domain, point)", "if False"),
-    (CHECK, "refuted", "if not violated(first, second, relation)", "if False"),
-    (CHECK, "violated", "second.low - first.high - eps", "second.high - first.low - eps"),
-    (CHECK, "violated", "second.low - first.high - eps).sign() > 0",
+    (CONCLUSION, "decision_margin", "known.high + radius[first] + radius[second]", "known.high"),
+    (POINTS, "refuted", "if not contains(domain, point)", "if False"),
+    (POINTS, "refuted", "if not violated(point, first, second, relation)", "if False"),
+    (POINTS, "violated", "second.low - first.high - eps", "second.high - first.low - eps"),
+    (POINTS, "violated", "second.low - first.high - eps).sign() > 0",
      "second.low - first.high - eps).sign() >= 0"),
-    (CHECK, "decides", "value.low[c] - value.high - margin", "value.low[c] - value.high"),
-    (CHECK, "beaten", ".sign() > 0", ".sign() >= 0"),
-    (CHECK, "enumerated", "elif upper > ", "elif upper > 9 + "),
-    (CHECK, "enumerated", "if not surely_agree", "if False and surely_agree"),
-    (CHECK, "surely_agree", "np.any(np.delete(behind, c))", "np.all(np.delete(behind, c))"),
-    (CHECK, "batches", "range(0, 1 << (n or 0), 512)", "range(0, 512, 512)"),
-    (CHECK, "batches", "range(0, len(points), 512)", "range(0, 512, 512)"),
-    (CHECK, "batches", "yield from batches(part)",
+    (POINTS, "decides", "value.low[c] - value.high - margin", "value.low[c] - value.high"),
+    (POINTS, "beaten", ".sign() > 0", ".sign() >= 0"),
+    (POINTS, "enumerated", "if np.any(over | (", "if np.all(over & ("),
+    (POINTS, "enumerated", "if not surely_agree", "if False and surely_agree"),
+    (POINTS, "surely_agree", "np.any(np.delete(behind, c))", "np.all(np.delete(behind, c))"),
+    (POINTS, "batches", "range(0, 1 << (n or 0), 512)", "range(0, 512, 512)"),
+    (POINTS, "batches", "range(0, len(points), 512)", "range(0, 512, 512)"),
+    (POINTS, "batches", "yield from batches(part)",
      "yield from batches(part)\n                break"),
     (CHECK, "concluded", "if not settles", "if False"),
     (CHECK, "concluded", "is not Arithmetic.REALS", "is None"),

@@ -135,14 +135,22 @@ def test_every_domain_of_the_grammar_is_documented() -> None:
 
 
 def test_figures_in_the_pages_are_those_of_the_code() -> None:
-    from isoform.certificate import arrays, check, codes, evidence, region_count, wellformed
+    from isoform.certificate import (
+        arrays,
+        codes,
+        conclusion,
+        evidence,
+        points,
+        region_count,
+        wellformed,
+    )
     from isoform.verify.prove import BACKWARD_WEIGHTS
 
     assert f"{BACKWARD_WEIGHTS:,}" in (ROOT / "docs" / "faq.md").read_text()
     limits = (ROOT / "docs" / "certificate-format.md").read_text().partition("## Limits")[2]
     for figure in (arrays.MOST_ENTRIES, arrays.MOST_WIDTH, evidence.MOST_UNITS, codes.LONGEST,
-                   wellformed.MOST_WORK, check.MOST_EVALUATIONS, check.MOST_PRODUCTS,
-                   check.MOST_PAIRS, region_count.MOST_WEIGHTS, region_count.MOST_PRODUCTS):
+                   wellformed.MOST_WORK, points.MOST_EVALUATIONS, points.MOST_PRODUCTS,
+                   conclusion.MOST_PAIRS, region_count.MOST_WEIGHTS, region_count.MOST_PRODUCTS):
         assert f"| 2^{figure.bit_length() - 1} |" in limits, figure
     for code in codes.Code:
         text = (ROOT / "docs" / "certificate-format.md").read_text()

@@ -194,7 +194,7 @@ def encode(certificate: Certificate, arrays: Arrays) -> dict[str, Any]:
         "domain": encode_domain(
             bound_to(certificate.claim.domain, certificate.source.dimension), arrays
         ),
-        "claim": encode_relation(certificate.claim.relation)
+        "claim": encode_relation(certificate.claim.relation, arrays)
         | {"arithmetic": certificate.claim.arithmetic.value},
         "evidence": [encode_evidence(item, arrays) for item in certificate.evidence],
         "conclusion": certificate.conclusion,
@@ -211,7 +211,7 @@ def decode(record: dict[str, Any], sections: bytes) -> Certificate:
     rounds = decode_network(networks["rounds"], arrays) if "rounds" in networks else None
     domain = decode_domain(record["domain"], arrays)
     claim = Claim(
-        decode_relation(record["claim"]),
+        decode_relation(record["claim"], arrays),
         Everywhere() if isinstance(domain, Everywhere) else domain,
         Arithmetic(text(record["claim"], "arithmetic")),
     )

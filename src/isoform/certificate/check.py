@@ -10,45 +10,34 @@ networks read from the files with the embedded ones when they are handed in.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-
-from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
 from isoform.certificate.certificate import Certificate
-from isoform.certificate.codes import Asked, Codes, Value
+from isoform.certificate.conclusion import swept
 from isoform.certificate.evidence import Counterexample, Enumerate, Evidence, Rounding, Sweep
+from isoform.certificate.points import enumerated, refuted
 from isoform.certificate.region_count import count_regions
 from isoform.certificate.region_evidence import Regions
 from isoform.certificate.rounding import check_rounding
-from isoform.certificate.sweep import run
-from isoform.certificate.wellformed import check_network, work
+from isoform.certificate.wellformed import check_network
 from isoform.errors import CertificateRejected, DomainError, Refused, UnsupportedModel
 from isoform.network.claim import (
     Arithmetic,
+    Avoids,
     Claim,
-    Comparison,
     Equal,
+    Forbidden,
     RegionCount,
     Relation,
-    SameDecision,
     Within,
-    brief,
 )
-from isoform.network.domain import Binary, Domain, FiniteSet, Union, bound_to, contains, hull
-from isoform.network.evaluate import evaluate_exact
+from isoform.network.domain import Domain, bound_to
 from isoform.network.model import Loaded
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
-from isoform.numerics.enclosure import Enclosure
-from isoform.numerics.exact import Exact, integers
-from isoform.numerics.sparse import ExactSparse
+from isoform.numerics.exact import Exact
 
-MOST_EVALUATIONS = 1 << 24
-MOST_PRODUCTS = 1 << 32  # of an enumeration: points times numbers that one evaluation touches
-MOST_PAIRS = 1 << 24  # of outputs, for a decision
 FAILURES = (  # whatever stops a derivation, nothing has been derived
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
     TypeError, ValueError,
@@ -132,11 +121,15 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
     for network in (source, target, certificate.rounds):
         if network is not None:  # a file was checked when it was read, an object was not
             check_network(network)
-    if source.dimension != target.dimension or source.output_dimension != target.output_dimension:
+    claimed = certificate.claim.relation
+    outputs = source.output_dimension, target.output_dimension
+    if source.dimension != target.dimension or (
+        outputs[0] != outputs[1] and not isinstance(claimed, Avoids)
+    ):
         raise CertificateRejected("networks", "their inputs or outputs differ in number")
     if certificate.claim.arithmetic is not Arithmetic.REALS:
         raise CertificateRejected("claim", "no evidence of this version is about float evaluation")
-    check_relation(certificate.claim.relation)
+    check_relation(claimed, source.dimension, *outputs)
     domain = bound_to(certificate.claim.domain, source.dimension)
     results: dict[str, tuple[bool, Fraction | None, bool]] = {}
     for item in certificate.evidence:
@@ -157,7 +150,7 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
     return holds, upper
 
 
-def check_relation(relation: Relation) -> None:
+def check_relation(relation: Relation, n: int, m: int, other: int) -> None:
     """Numbers that compare (nothing is larger than a NaN) and the norm that is computed here."""
     if isinstance(relation, RegionCount):
         if type(relation.count) is not int or relation.count < 0:
@@ -165,13 +158,28 @@ def check_relation(relation: Relation) -> None:
         return
     if isinstance(relation, Equal):
         return
+    if isinstance(relation, Avoids):
+        for part in relation.forbidden:
+            check_forbidden(part, n + m + other)
+        return
     number = relation.eps if isinstance(relation, Within) else relation.margin
-    if not isinstance(number, int | Fraction):
-        raise CertificateRejected("claim", f"{number!r} is no rational")
-    if isinstance(relation, Within) and relation.eps < 0:
+    numbers = number if isinstance(number, tuple) else (number,) * m
+    if not all(isinstance(each, int | Fraction) for each in numbers) or len(numbers) != m:
+        raise CertificateRejected("claim", f"{number!r} is no rational, nor one for each output")
+    if isinstance(relation, Within) and min(numbers) < 0:
         raise CertificateRejected("claim", "eps is negative")
     if isinstance(relation, Within) and relation.norm != "max":
         raise CertificateRejected("claim", f"no evidence is about the norm {relation.norm!r}")
+
+
+def check_forbidden(part: Forbidden, width: int) -> None:
+    """Rows, bounds and flags that fit each other and the networks."""
+    count = len(part.strict)
+    tensors = isinstance(part.rows, Exact) and isinstance(part.bounds, Exact)
+    if not tensors or part.rows.shape != (count, width) or part.bounds.shape != (count,):
+        raise CertificateRejected("claim", "a forbidden set that does not fit the networks")
+    if not all(isinstance(flag, bool) for flag in part.strict):
+        raise CertificateRejected("claim", "a forbidden set with flags that are none")
 
 
 def checked(
@@ -204,193 +212,3 @@ def checked(
             return True, None, True
         case Regions():
             raise CertificateRejected("claim", "a list of regions proves only their number")
-
-
-# --- sweep ----------------------------------------------------------------------------------------
-
-
-def swept(
-    data: Sweep, source: Network, target: Network, domain: Domain, relation: Comparison
-) -> Fraction:
-    """Run both networks over one basis with the recorded codes, then bound the difference."""
-    basis = Basis.on(hull(domain), source.dimension)
-    recorded = iter(data.codes)
-
-    def decide(asked: Asked) -> Codes:
-        codes = next(recorded, None)
-        if codes is None:
-            raise CertificateRejected("sweep", "fewer codes than non-linear nodes")
-        return codes
-
-    first = run(source, basis, decide)
-    second = run(target, basis, decide)
-    if next(recorded, None) is not None:
-        raise CertificateRejected("sweep", "more codes than non-linear nodes")
-    return conclude(first, second, basis, relation, data.backward)
-
-
-def conclude(
-    first: Value, second: Value, basis: Basis, relation: Comparison, backward: bool
-) -> Fraction:
-    """The relation follows from final rows and radii, or CertificateRejected with the numbers.
-    Returns an upper value of the largest difference (for a decision: of the margin)."""
-    rows = second.rows.widened(basis.width) - first.rows.widened(basis.width)
-    radius = first.radius + second.radius
-    match relation:
-        case Equal():
-            if rows.nonzeros or radius.any():
-                at = int(np.flatnonzero((np.diff(rows.starts) > 0) | (radius != 0))[0])
-                raise CertificateRejected("sweep", f"output {at} differs")
-            return Fraction(0)
-        case Within(eps):
-            upper = largest(bounded(rows, basis, backward), radius)
-            if upper > eps:
-                raise CertificateRejected(
-                    "sweep", f"the difference is bounded by {brief(upper)}, not {brief(eps)}"
-                )
-            return upper
-        case SameDecision(margin):
-            upper = decision_margin(rows, radius, basis, backward)
-            if upper > margin:
-                raise CertificateRejected(
-                    "sweep", f"the margin is {brief(upper)}, not {brief(margin)}"
-                )
-            return upper
-
-
-def bounded(rows: ExactSparse, basis: Basis, backward: bool) -> Range:
-    known = backward_range(rows, basis) if backward else interval_range(rows, basis)
-    if known.open_low.any() or known.open_high.any():
-        raise CertificateRejected("sweep", "the difference has no bound on this domain")
-    return known
-
-
-def largest(known: Range, radius: np.ndarray) -> Fraction:
-    """Upper value of max |difference|."""
-    return Fraction(max((known.magnitude()[0] + radius).tolist()), 1 << GRID)
-
-
-def decision_margin(
-    rows: ExactSparse, radius: np.ndarray, basis: Basis, backward: bool
-) -> Fraction:
-    """Upper value of (f_c - f_j) - (g_c - g_j) over all pairs of outputs: where f prefers c by that
-    much, g does not prefer j."""
-    m = rows.shape[0]
-    if m < 2:
-        raise CertificateRejected("sweep", "a decision needs two outputs or more")
-    if m * m > MOST_PAIRS:
-        raise CertificateRejected("sweep", f"{m * m:,} pairs of outputs are too many")
-    first, second = np.meshgrid(np.arange(m), np.arange(m), indexing="ij")
-    apart = first != second
-    first, second = first[apart], second[apart]
-    pairs = rows.take(second) - rows.take(first)
-    known = bounded(pairs, basis, backward)
-    return Fraction(max(0, *(known.high + radius[first] + radius[second]).tolist()), 1 << GRID)
-
-
-# --- points ---------------------------------------------------------------------------------------
-
-
-def refuted(
-    point: Exact, source: Network, target: Network, domain: Domain, relation: Comparison
-) -> None:
-    """The point lies in the domain and violates the relation strictly."""
-    if point.shape != (source.dimension,):
-        raise CertificateRejected("witness", f"a point of shape {point.shape}")
-    if not contains(domain, point):
-        raise CertificateRejected("witness", "the point is outside the domain")
-    first = Enclosure.of(evaluate_exact(source, point))
-    second = Enclosure.of(evaluate_exact(target, point))
-    if not violated(first, second, relation):
-        raise CertificateRejected("witness", "the claim holds at this point")
-
-
-def violated(first: Enclosure, second: Enclosure, relation: Comparison) -> bool:
-    """Whether outputs (m,) contradict the relation, whatever the true values in the enclosures."""
-    match relation:
-        case Equal() | Within():
-            eps = relation.eps if isinstance(relation, Within) else Fraction(0)
-            over = (second.low - first.high - eps).sign() > 0
-            under = (first.low - second.high - eps).sign() > 0
-            return bool(np.any(over | under))
-        case SameDecision(margin):
-            return any(
-                decides(first, c, margin) and beaten(second, c) for c in range(first.low.size)
-            )
-
-
-def decides(value: Enclosure, c: int, margin: Fraction) -> bool:
-    """f_c >= f_j + margin for all j other than c, for certain."""
-    lead = value.low[c] - value.high - margin
-    return bool(np.all(np.delete(lead.sign(), c) >= 0))
-
-
-def beaten(value: Enclosure, c: int) -> bool:
-    """g_j > g_c for some j, for certain."""
-    return bool(np.any((value.low - value.high[c]).sign() > 0))
-
-
-def enumerated(
-    source: Network, target: Network, domain: Domain, relation: Comparison
-) -> Fraction:
-    """Every point of a finite domain, evaluated."""
-    widest = max(source.size_of(v) for v in range(len(source.nodes) + 1))
-    touched = work(source) + work(target)
-    if count(domain) * widest > MOST_EVALUATIONS or count(domain) * touched > MOST_PRODUCTS:
-        raise CertificateRejected("enumerate", f"{count(domain):,} points are too many")
-    upper = Fraction(0)
-    for points in batches(domain):
-        first = Enclosure.of(evaluate_exact(source, points))
-        second = Enclosure.of(evaluate_exact(target, points))
-        upper = max(
-            upper, (second.high - first.low).max_abs(), (first.high - second.low).max_abs()
-        )
-        if isinstance(relation, SameDecision):
-            for i in range(points.shape[1]):
-                pair = [Enclosure(v.low[:, i], v.high[:, i]) for v in (first, second)]
-                if not surely_agree(pair[0], pair[1], relation.margin):
-                    raise CertificateRejected("enumerate", "a point decides differently")
-        elif upper > (relation.eps if isinstance(relation, Within) else 0):
-            raise CertificateRejected("enumerate", f"a point differs by {brief(upper)}")
-    return upper
-
-
-def surely_agree(first: Enclosure, second: Enclosure, margin: Fraction) -> bool:
-    """Wherever f may prefer c by the margin, g surely does not prefer another output."""
-    for c in range(first.low.size):
-        lead = first.high[c] - first.low - margin
-        may_decide = bool(np.all(np.delete(lead.sign(), c) >= 0))
-        behind = (second.high - second.low[c]).sign() > 0
-        if may_decide and bool(np.any(np.delete(behind, c))):
-            return False
-    return True
-
-
-def count(domain: Domain) -> int:
-    match domain:
-        case Binary(n):
-            return 1 << min(n or 0, 64)
-        case FiniteSet(points):
-            return len(points)
-        case Union(parts):
-            return sum(count(part) for part in parts)
-        case _:
-            raise CertificateRejected("enumerate", "the domain is not finite")
-
-
-def batches(domain: Domain) -> Iterator[Exact]:
-    """The points of a finite domain as columns, some hundreds at a time."""
-    match domain:
-        case Binary(n):
-            for first in range(0, 1 << (n or 0), 512):
-                numbers = range(first, min(first + 512, 1 << (n or 0)))
-                bits = [(number >> i) & 1 for i in range(n or 0) for number in numbers]
-                yield Exact(integers(bits, (n or 0, len(numbers))))
-        case FiniteSet(points):
-            for first in range(0, len(points), 512):
-                yield points[first : first + 512].T
-        case Union(parts):
-            for part in parts:
-                yield from batches(part)
-        case _:
-            raise CertificateRejected("enumerate", "the domain is not finite")

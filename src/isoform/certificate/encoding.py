@@ -19,7 +19,15 @@ from isoform.certificate.arrays import (
 )
 from isoform.certificate.wellformed import check_network
 from isoform.errors import DomainError
-from isoform.network.claim import Equal, RegionCount, Relation, SameDecision, Within
+from isoform.network.claim import (
+    Avoids,
+    Equal,
+    Forbidden,
+    RegionCount,
+    Relation,
+    SameDecision,
+    Within,
+)
 from isoform.network.domain import (
     Binary,
     Box,
@@ -232,31 +240,53 @@ def decode_domain(record: Any, arrays: list[Constant]) -> Domain:
 # --- relations ------------------------------------------------------------------------------------
 
 
-def encode_relation(relation: Relation) -> dict[str, Any]:
+def encode_relation(relation: Relation, arrays: Arrays) -> dict[str, Any]:
     match relation:
         case Equal():
             return {"relation": "equal"}
         case Within(eps, norm):
-            return {"relation": "within", "eps": str(eps), "norm": norm}
+            said = list(map(str, eps)) if isinstance(eps, tuple) else str(eps)
+            return {"relation": "within", "eps": said, "norm": norm}
         case SameDecision(margin):
             return {"relation": "same-decision", "margin": str(margin)}
         case RegionCount(count, kind, complete):
             return {"relation": "regions", "count": count, "kind": kind, "complete": complete}
+        case Avoids(forbidden, name):
+            sets = [
+                {"rows": arrays.add(part.rows), "bounds": arrays.add(part.bounds),
+                 "strict": list(part.strict)}
+                for part in forbidden
+            ]
+            return {"relation": "avoids", "sets": sets, "name": name}
 
 
-def decode_relation(record: dict[str, Any]) -> Relation:
+def decode_relation(record: dict[str, Any], arrays: list[Constant]) -> Relation:
     match text(record, "relation"):
         case "equal":
             return Equal()
         case "within":
             if record.get("norm") != "max":
                 raise malformed("a norm other than max")
-            return Within(rational(record.get("eps")))
+            eps = record.get("eps")
+            if isinstance(eps, list):
+                return Within(tuple(map(rational, eps)))
+            return Within(rational(eps))
         case "same-decision":
             return SameDecision(rational(record.get("margin")))
         case "regions":
             if not isinstance(record.get("complete"), bool):
                 raise malformed("a count that does not say whether it is complete")
             return RegionCount(whole(record["count"]), text(record, "kind"), record["complete"])
+        case "avoids":
+            sets = tuple(decode_set(part, arrays) for part in listed(record, "sets"))
+            return Avoids(sets, text(record, "name"))
         case name:
             raise malformed(f"unknown relation {name!r}")
+
+
+def decode_set(record: Any, arrays: list[Constant]) -> Forbidden:
+    flags = listed(record, "strict")
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise malformed("a forbidden set with flags that are none")
+    rows = fetch_exact(arrays, record.get("rows"))
+    return Forbidden(rows, fetch_exact(arrays, record.get("bounds")), tuple(flags))

@@ -12,13 +12,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from isoform.certificate.basis import backward_range, interval_range
-from isoform.certificate.check import (
-    MOST_EVALUATIONS,
-    check,
-    count,
-    decision_margin,
-    largest,
-)
+from isoform.certificate.check import check
+from isoform.certificate.conclusion import decision_margin, largest
 from isoform.certificate.evidence import (
     Counterexample,
     Enumerate,
@@ -26,6 +21,7 @@ from isoform.certificate.evidence import (
     Rounding,
     Sweep,
 )
+from isoform.certificate.points import MOST_EVALUATIONS, count
 from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
@@ -156,7 +152,7 @@ def decide(question: Question) -> Verdict:
 def goal(relation: Relation) -> Fraction:
     match relation:
         case Within(eps):
-            return eps
+            return min(eps) if isinstance(eps, tuple) else eps
         case SameDecision(margin):
             return margin
         case _:
