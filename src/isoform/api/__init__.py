@@ -44,6 +44,7 @@ from isoform.api.linear_regions import (
 )
 from isoform.api.proving import (
     carried_over,
+    check_tolerances,
     context,
     epsilon,
     prove_exact,
@@ -134,12 +135,14 @@ def prove(
 ) -> Verdict:
     """Is `target` the same function as `equal_to` on a domain?
 
-    Asks Equal; `within=eps` (a number, Fraction or exact decimal text) asks for the largest
-    difference, `same_decision=True` (or a margin) for the preferred output. Returns Proved,
-    Refuted (with a witness) or Undecided.
+    Asks Equal; `within=eps` (a number, Fraction or exact decimal text, or one for each output as a
+    sequence, array, `1e-3,1e-2` or an `.npy` file) asks for the largest difference,
+    `same_decision=True` (or a margin) for the preferred output. Returns Proved, Refuted (with a
+    witness) or Undecided.
     """
     source, other = read(equal_to), read(target)
     claim = Claim(relation_of(within, same_decision), as_domain(on))
+    check_tolerances(claim.relation, source.network.output_dimension)
     made = target if isinstance(target, Conversion) else None
     reporter.proving(str(claim))
     known = context(source, other, made, timeout, seed, reporter)

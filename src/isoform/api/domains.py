@@ -8,12 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from isoform.errors import DomainError, FormatError, Refused, TooLarge
-from isoform.network.domain import Binary, Box, Domain, Everywhere, FiniteSet, exact_number
+from isoform.network.domain import (
+    Binary,
+    Box,
+    Domain,
+    Everywhere,
+    FiniteSet,
+    Polytope,
+    exact_number,
+)
 from isoform.numerics.exact import Exact
 
 GRAMMAR = (
     "box:LOW,HIGH (every input), box:L,H/L,H/... (one pair an input), ball:CENTRE.npy,RADIUS, "
-    "vnnlib:FILE, npz:FILE (arrays low, high), points:FILE.npy, binary, everywhere"
+    "vnnlib:FILE, npz:FILE (arrays low, high), polytope:FILE.npz (A, b, low, high), "
+    "points:FILE.npy, binary, everywhere"
 )
 
 
@@ -48,6 +57,8 @@ def parsed(text: str) -> Domain:
             return read_box(present(rest))
         case "npz", True:
             return box_file(present(rest))
+        case "polytope", True:
+            return polytope_file(present(rest))
         case "points", True:
             return points(present(rest))
     raise DomainError(f"{text!r} is no domain; write one of {GRAMMAR}")
@@ -90,15 +101,28 @@ def ball(text: str) -> Box:
 
 def box_file(path: Path) -> Box:
     """The arrays `low` and `high` of a `.npz` file."""
+    low, high = named_arrays(path, "low", "high")
+    return Box(low, high)
+
+
+def polytope_file(path: Path) -> Polytope:
+    """{x : A x <= b, low <= x <= high}, from the arrays A (k, n), b (k,), low and high (n,) of a
+    `.npz` file; floats mean their dyadic values. low and high may be one number for every input."""
+    A, b, low, high = named_arrays(path, "A", "b", "low", "high")
+    return Polytope(A, b, Box(low, high))
+
+
+def named_arrays(path: Path, *names: str) -> list[Exact]:
+    """Arrays of numbers of a `.npz` file. DomainError where one is missing."""
     from isoform.formats.npz import read_npz_arrays
 
     arrays = read_npz_arrays(path)
-    missing = [name for name in ("low", "high") if name not in arrays]
+    missing = [name for name in names if name not in arrays]
     if missing:
         raise DomainError(
             f"{path} has no array {' and '.join(missing)}; it holds {', '.join(arrays) or 'none'}"
         )
-    return Box(numbers(arrays["low"], "low"), numbers(arrays["high"], "high"))
+    return [numbers(arrays[name], name) for name in names]
 
 
 def points(path: Path) -> FiniteSet:

@@ -7,6 +7,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
+from isoform.api.domains import array_file, present
 from isoform.certificate.certificate import Certificate
 from isoform.certificate.verdict import Proved, Verdict
 from isoform.converters.converter import Promise
@@ -20,6 +23,7 @@ from isoform.network.primitive import to_primitive
 from isoform.numerics.exact import Exact, rational
 from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.run import Conversion
+from isoform.text import plural
 from isoform.verify.prove import prove, prove_best, prove_rounding
 
 
@@ -34,15 +38,51 @@ def epsilon(value: Any) -> Fraction:
     return eps
 
 
+def tolerance(value: Any) -> Fraction | tuple[Fraction, ...]:
+    """An allowed difference for all outputs, or one number for each of them.
+
+    A sequence or array (m,), a text with commas (`1e-3,1e-2`), or the name of an `.npy` file with m
+    numbers stands for one eps an output; everything else for one eps of all. Raises Refused for
+    what is no number of 0 or more, DomainError for a file that cannot be read.
+    """
+    if isinstance(value, str) and value.lower().endswith(".npy"):
+        array = array_file(present(value))
+        if array.dtype.kind not in "fiu":
+            raise Refused(f"{value} holds {array.dtype}, not numbers; save one eps for each output")
+        value = array.reshape(-1)
+    elif isinstance(value, str) and "," in value:
+        value = [part.strip() for part in value.split(",")]
+    if isinstance(value, Exact | np.ndarray) and value.ndim > 0:
+        if value.ndim > 1:
+            raise Refused(f"eps has the shape {value.shape}; give one number for each output, (m,)")
+        value = [value[i] for i in range(value.size)]
+    if not isinstance(value, list | tuple):
+        return epsilon(value)
+    if not value:
+        raise Refused("no eps at all; give one number, or one for each output")
+    return tuple(epsilon(each) for each in value)
+
+
 def relation_of(within: Any, same_decision: bool | Fraction) -> Relation:
     """The relation that the arguments ask for: Equal where they ask for nothing else."""
     if within is not None and same_decision is not False:
         raise Refused("ask either within an eps or for the same decision, not both")
     if within is not None:
-        return Within(epsilon(within))
+        return Within(tolerance(within))
     if same_decision is False:
         return Equal()
     return SameDecision(Fraction(0) if same_decision is True else epsilon(same_decision))
+
+
+def check_tolerances(relation: Relation, outputs: int) -> None:
+    """Refused where a claim has one eps an output, but not for this number of outputs."""
+    if not isinstance(relation, Within) or not isinstance(relation.eps, tuple):
+        return
+    if len(relation.eps) != outputs:
+        raise Refused(
+            f"{plural(len(relation.eps), 'number')} for eps, but {plural(outputs, 'output')}; "
+            "give one number for all, or one for each output"
+        )
 
 
 def context(

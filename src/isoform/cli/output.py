@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from isoform.api import Delivery, Model, Verdict
 
 DOMAINS = ("DOMAIN: box:-1,1 | box:0,1/-2,2/... | ball:CENTRE.npy,RADIUS | vnnlib:FILE | npz:FILE "
-           "| points:FILE.npy | binary | everywhere.")
+           "| polytope:FILE.npz | points:FILE.npy | binary | everywhere.")
 Batch = Literal["drop", "keep"]
 DONE, REJECTED, UNDECIDED, ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 STATUS = {"proved": DONE, "refuted": REJECTED, "undecided": UNDECIDED}

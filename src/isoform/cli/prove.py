@@ -25,7 +25,8 @@ from isoform.cli.output import (
 @click.option("--on", metavar="DOMAIN", default="everywhere", show_default=True,
               help="Where the claim is to hold.")
 @click.option("--within", metavar="EPS",
-              help="Ask for |A - B| <= EPS in every output, instead of equality.")
+              help="Ask for |A - B| <= EPS in every output, instead of equality: one number, one "
+                   "for each output (1e-3,1e-2,...), or an .npy file of them.")
 @click.option("--same-decision", is_flag=True, help="Ask whether A and B prefer the same output.")
 @click.option("--margin", metavar="M",
               help="With --same-decision: only where A prefers its output by M or more.")
