@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attack: search for a point where two networks differ, replayed in exact arithmetic.
+"""The attack: search for a point where a claim fails, replayed in exact arithmetic.
 
 Floats only choose points. What is reported was rounded to an exact point of the domain and
 evaluated exactly (opaque functions: in outward enclosures, of which the lower end counts), so a
@@ -18,11 +18,12 @@ import numpy as np
 from isoform.bounds.matrices import flat_primitive
 from isoform.certificate.verdict import Witness
 from isoform.errors import Refused
+from isoform.network.claim import Relation
 from isoform.network.domain import Binary, Domain, FiniteSet, bound_to
 from isoform.network.network import Network
 from isoform.network.size import measure
 from isoform.numerics.exact import Exact
-from isoform.verify.goal import Decision, Difference, Goal
+from isoform.verify.goal import Decision, Difference, Goal, Meeting, goal_of
 from isoform.verify.gradient import FloatNetwork
 from isoform.verify.polish import polish
 from isoform.verify.replay import Replay, replay
@@ -41,10 +42,11 @@ PATIENCE = 0.2  # share of the time that is searched in any case
 class Attack:
     """What an attack found.
 
-    lower: the largest difference (decision: source margin at a point decided otherwise) replayed
-    exactly, 0 where none was seen; witness: a point where the claim fails, or None; output: where
-    `lower` is attained (None where no point was replayed); tries: points replayed exactly;
-    point: where `lower` was seen; exhausted: all points of a finite domain were replayed.
+    lower: the largest difference (decision: source margin at a point decided otherwise; forbidden
+    sets: depth in one) replayed exactly, 0 where none was seen; witness: a point where the claim
+    fails, or None; output: where the best point has its finding (None where no point was replayed);
+    tries: points replayed exactly; point: the best one; exhausted: all points of a finite domain
+    were replayed.
     """
 
     lower: Fraction
@@ -68,6 +70,7 @@ class Search:
     rng: np.random.Generator
     deadline: float
     best: Replay | None = None
+    lower: Fraction = Fraction(0)
     tries: int = 0
     pool: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -76,7 +79,7 @@ def falsify(
     source: Network,
     target: Network,
     domain: Domain,
-    eps: Fraction | None,
+    eps: Fraction | tuple[Fraction, ...] | None,
     *,
     seconds: float = 5,
     seed: int = 0,
@@ -84,9 +87,10 @@ def falsify(
 ) -> Attack:
     """Attack |g_i(x) - f_i(x)| <= eps for all outputs i and x of the domain.
 
-    source f, target g: networks R^n -> R^m; eps None or 0: any difference refutes. points: exact
-    points (n,) of the domain to try first. The same seed and enough time give the same answer.
-    The search ends at the first refutation, after `seconds`, or when it makes no progress.
+    source f, target g: networks R^n -> R^m; eps None or 0: any difference refutes; a tuple has one
+    eps an output. points: exact points (n,) of the domain to try first. The same seed and enough
+    time give the same answer. The search ends at the first refutation, after `seconds`, or when it
+    makes no progress.
     Raises Refused where inputs or outputs do not match, DomainError on a wrong dimension.
     """
     return attack(source, target, domain, Difference(eps or Fraction(0)), seconds, seed, points)
@@ -111,38 +115,69 @@ def falsify_decision(
     return attack(source, target, domain, Decision(margin), seconds, seed, points)
 
 
+def falsify_relation(
+    source: Network,
+    target: Network,
+    domain: Domain,
+    relation: Relation,
+    *,
+    seconds: float = 5,
+    seed: int = 0,
+    points: Sequence[Exact] = (),
+) -> Attack:
+    """Attack any relation that points can refute: equality, an eps, a decision, forbidden sets (a
+    property of one network has the same source and target). Parameters and errors as in `falsify`;
+    Refused for a relation that no point refutes.
+    """
+    return attack(source, target, domain, goal_of(relation), seconds, seed, points)
+
+
+def check_shapes(source: Network, target: Network, goal: Goal) -> None:
+    """Refused where inputs, or outputs that are compared, differ in number."""
+    sizes = [("inputs", source.dimension, target.dimension)]
+    if isinstance(goal, Meeting):
+        width = source.dimension + source.output_dimension + target.output_dimension
+        if goal.rows.shape[1] != width:
+            raise Refused(
+                f"forbidden sets over {goal.rows.shape[1]} numbers; inputs and outputs of the "
+                f"networks are {width}"
+            )
+    else:
+        sizes.append(("outputs", source.output_dimension, target.output_dimension))
+    for what, f, g in sizes:
+        if f != g:
+            raise Refused(f"the networks have {f} and {g} {what}; only equal shapes are compared")
+
+
 def attack(
     source: Network, target: Network, domain: Domain, goal: Goal,
     seconds: float, seed: int, points: Sequence[Exact],
 ) -> Attack:
     start = time.monotonic()
-    for what, f, g in (
-        ("inputs", source.dimension, target.dimension),
-        ("outputs", source.output_dimension, target.output_dimension),
-    ):
-        if f != g:
-            raise Refused(f"the networks have {f} and {g} {what}; only equal shapes are compared")
-    source, target = flat_primitive(source), flat_primitive(target)
+    check_shapes(source, target, goal)
+    same = target is source
+    source = flat_primitive(source)
+    target = source if same else flat_primitive(target)
+    nets = FloatNetwork.of(source), FloatNetwork.of(target)
     place = Place.of(bound_to(domain, source.dimension))
     search = Search(
         source=source, target=target, place=place, goal=goal,
-        nets=(FloatNetwork.of(source), FloatNetwork.of(target)),
-        rng=np.random.default_rng(seed), deadline=start + seconds,
+        nets=nets, rng=np.random.default_rng(seed), deadline=start + seconds,
         pool=np.zeros((0, source.dimension)),
     )
     exhausted = explore(search, [point.reshape(-1) for point in points])
     best = search.best
     witness = None
-    if best is not None and goal.refutes(best.amount):
+    if best is not None and best.finding.refutes:
         best = shrink(best, source, target, place, goal, limit=max(1.0, seconds / 4))
         witness = Witness(
             point=best.point, source=best.source, target=best.target,
-            output=best.output, difference=best.amount,
+            output=best.finding.output, difference=best.finding.difference,
         )
     top = search.best
     return Attack(
-        lower=Fraction(0) if top is None else max(Fraction(0), top.amount),
-        witness=witness, output=None if top is None else top.output, tries=search.tries,
+        lower=search.lower, witness=witness,
+        output=None if top is None else top.finding.output, tries=search.tries,
         point=None if top is None else top.point, exhausted=exhausted,
         seconds=time.monotonic() - start,
     )
@@ -205,8 +240,9 @@ def starts(search: Search, count: int) -> np.ndarray:
 
 
 def scores(search: Search, x: np.ndarray) -> np.ndarray:
-    f, g = (net.output(x) for net in search.nets)
-    return search.goal.score(f, g)
+    f = search.nets[0].output(x)
+    g = f if search.target is search.source else search.nets[1].output(x)
+    return search.goal.score(x, f, g)
 
 
 def ascend(search: Search, x: np.ndarray) -> np.ndarray:
@@ -215,17 +251,17 @@ def ascend(search: Search, x: np.ndarray) -> np.ndarray:
     for step in (*STEPS, 0.0):
         values = [net.values(x) for net in search.nets]
         f, g = (v[net.network.outputs[0]] for v, net in zip(values, search.nets, strict=True))
-        score = search.goal.score(f, g)
+        score = search.goal.score(x, f, g)
         better = score > best_score
         best = np.where(better[:, None], x, best)
         best_score = np.where(better, score, best_score)
         if step == 0.0 or time.monotonic() > search.deadline:
             break
-        back = search.goal.cotangents(f, g)
+        direct, *back = search.goal.cotangents(x, f, g)
         by_source, by_target = (
             net.pullback(v, c) for net, v, c in zip(search.nets, values, back, strict=True)
         )
-        slope = by_source + by_target
+        slope = by_source + by_target if direct is None else direct + by_source + by_target
         x = pull(search.place, x + moves(search, x, slope, step))
     return best
 
@@ -246,7 +282,7 @@ def examine(search: Search, x: np.ndarray) -> bool:
     score = scores(search, joined)
     search.pool = joined[np.argsort(-score, kind="stable")[:POOL]]
     chosen = [*search.pool[:4], *x[search.rng.permutation(len(x))[:4]]]
-    polished = polish(*search.nets, search.place, search.pool[0])
+    polished = polish(*search.nets, search.place, search.pool[0], search.goal)
     if polished is not None:
         chosen.append(polished)
         search.pool = np.concatenate([search.pool, pull(search.place, polished[None])])
@@ -259,6 +295,7 @@ def record(search: Search, points: list[Exact]) -> bool:
     """Replay exact points of the domain and keep the best. Whether the claim is refuted."""
     for found in replay(search.source, search.target, search.place.domain, points, search.goal):
         search.tries += 1
-        if search.best is None or found.amount > search.best.amount:
+        search.lower = max(search.lower, found.finding.difference)
+        if search.best is None or found.finding.order > search.best.finding.order:
             search.best = found
-    return search.best is not None and search.goal.refutes(search.best.amount)
+    return search.best is not None and search.best.finding.refutes

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an attack tries to make large: a difference of outputs, or the margin of a lost decision."""
+"""What an attack tries to make large: a difference of outputs, the margin of a lost decision, or
+how deep a point lies in a forbidden set."""
 
 from __future__ import annotations
 
@@ -9,23 +10,54 @@ from fractions import Fraction
 
 import numpy as np
 
+from isoform.certificate.points import holds, slacks
 from isoform.errors import Refused
-from isoform.network.claim import RegionCount, Relation, SameDecision, Within
+from isoform.network.claim import (
+    Avoids,
+    Forbidden,
+    RegionCount,
+    Relation,
+    SameDecision,
+    Within,
+)
 from isoform.network.network import Network
 from isoform.network.operators import Opaque, Scan
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact, approximately
 
 Value = Exact | Enclosure  # (m, points)
-NOTHING = Fraction(-1)  # amount where a point says nothing against the claim
+Gradients = tuple[np.ndarray | None, np.ndarray, np.ndarray]  # by x (None: zero), f and g
+NOTHING = Fraction(-1)  # rank where a point says nothing against the claim
+STRICTER = Fraction(1, 1 << 20)  # an allowed difference of 0 weighs like this part of the others
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one point says against a claim.
+
+    rank: what the search makes large; refutes: the point is a counterexample, for certain;
+    difference: the largest |g_i - f_i|, the margin of f where g decides otherwise, or the depth in
+    a forbidden set, each a lower value; output: where (of `Meeting`: the number of the set).
+    """
+
+    rank: Fraction
+    refutes: bool
+    difference: Fraction
+    output: int
+
+    @property
+    def order(self) -> tuple[bool, Fraction]:
+        """The larger, the better a finding."""
+        return self.refutes, self.rank
 
 
 def check_relation(relation: Relation) -> None:
     """Refused where the relation is none that evidence exists for."""
     match relation:
         case Within(eps, norm):
-            if not isinstance(eps, int | Fraction) or eps < 0:
-                raise Refused(f"eps {eps} is no rational of 0 or more; give one")
+            for each in eps if isinstance(eps, tuple) else (eps,):
+                if not isinstance(each, int | Fraction) or each < 0:
+                    raise Refused(f"eps {each} is no rational of 0 or more; give one")
             if norm != "max":
                 raise Refused(f"differences in the norm {norm!r} are not bounded; ask for 'max'")
         case SameDecision(margin):
@@ -46,43 +78,61 @@ def has_exact_values(network: Network) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Refuted where some |g_i - f_i| is larger than eps."""
+    """Refuted where some |g_i - f_i| is larger than eps, or than the eps of that output. With one
+    eps an output the search compares differences relative to it."""
 
-    eps: Fraction
+    eps: Fraction | tuple[Fraction, ...]
 
     @property
     def threshold(self) -> Fraction:
-        return self.eps
+        """The rank that is still allowed."""
+        return Fraction(1) if isinstance(self.eps, tuple) else self.eps
 
-    def score(self, f: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """The largest |g_i - f_i| of each row of (batch, m)."""
+    @property
+    def units(self) -> tuple[Fraction, ...]:
+        """What the differences are measured in: 1, or one unit an output."""
+        if not isinstance(self.eps, tuple):
+            return (Fraction(1),)
+        least = min((eps for eps in self.eps if eps > 0), default=Fraction(1))
+        return tuple(eps if eps > 0 else least * STRICTER for eps in self.eps)
+
+    def sizes(self, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """|g_i - f_i| in units, (batch, m)."""
         with np.errstate(all="ignore"):
-            return np.nan_to_num(np.abs(g - f).max(axis=1), nan=-np.inf)
+            return np.abs(g - f) / np.array([approximately(unit) for unit in self.units])
 
-    def cotangents(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradients by f and g: of the largest |d_i| in even rows, of one |d_i| in odd rows."""
+    def score(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """The largest |g_i - f_i| of each row of (batch, m), in units."""
+        return np.nan_to_num(self.sizes(f, g).max(axis=1), nan=-np.inf)
+
+    def cotangents(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Gradients:
+        """Of the largest |d_i| in even rows, of one |d_i| in odd rows."""
         with np.errstate(all="ignore"):
             gap = np.nan_to_num(g - f)
         rows = np.arange(len(gap))
-        chosen = np.where(rows % 2 == 0, np.abs(gap).argmax(axis=1), rows // 2 % gap.shape[1])
+        largest = np.nan_to_num(self.sizes(f, g)).argmax(axis=1)
+        chosen = np.where(rows % 2 == 0, largest, rows // 2 % gap.shape[1])
         back = np.zeros_like(gap)
         sign = np.sign(gap[rows, chosen])
         back[rows, chosen] = np.where(sign == 0, 1.0, sign)
-        return -back, back
+        return None, -back, back
 
-    def amounts(self, f: Value, g: Value) -> list[tuple[Fraction, int]]:
-        """For each point the largest |g_i - f_i| (a lower value) and its output."""
+    def findings(self, points: list[Exact], f: Value, g: Value) -> list[Finding]:
+        """For each point the largest |g_i - f_i| (a lower value) in units, and its output."""
         a, b = Enclosure.of(f), Enclosure.of(g)
-        above, below = b.low - a.high, a.low - b.high
         found = []
-        for up, down in zip(columns(above), columns(below), strict=True):
-            sizes = [max(u, d) for u, d in zip(up, down, strict=True)]
-            output = max(range(len(sizes)), key=sizes.__getitem__)
-            found.append((max(sizes[output], Fraction(0)), output))
+        for up, down in zip(columns(b.low - a.high), columns(a.low - b.high), strict=True):
+            found.append(self.finding([max(u, d) for u, d in zip(up, down, strict=True)]))
         return found
 
-    def refutes(self, amount: Fraction) -> bool:
-        return amount > self.eps
+    def finding(self, sizes: list[Fraction]) -> Finding:
+        eps = self.eps if isinstance(self.eps, tuple) else (self.eps,) * len(sizes)
+        units = self.units if isinstance(self.eps, tuple) else (Fraction(1),) * len(sizes)
+        over = [size > allowed for size, allowed in zip(sizes, eps, strict=True)]
+        ranks = [size / unit for size, unit in zip(sizes, units, strict=True)]
+        best = max(range(len(sizes)), key=lambda i: (over[i], ranks[i]))
+        nought = Fraction(0)
+        return Finding(max(ranks[best], nought), over[best], max(sizes[best], nought), best)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +145,7 @@ class Decision:
     def threshold(self) -> Fraction:
         return self.margin
 
-    def score(self, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+    def score(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> np.ndarray:
         """min(margin of f - asked margin, lead of another output in g)."""
         parts = self.parts(f, g)
         return np.nan_to_num(np.minimum(parts[0], parts[1]), nan=-np.inf)
@@ -110,27 +160,117 @@ class Decision:
             margin = f[rows, c] - f[rows, k] - float(self.margin)
             return margin, g[rows, j] - g[rows, c], c, k, j
 
-    def cotangents(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradients of the smaller of the two parts of the score."""
+    def cotangents(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Gradients:
+        """Of the smaller of the two parts of the score."""
         margin, lead, c, k, j = self.parts(f, g)
         rows = np.arange(len(f))
         by_f, by_g = np.zeros_like(f), np.zeros_like(g)
         short = (margin < lead).astype(np.float64)
         by_f[rows, c], by_f[rows, k] = short, -short
         by_g[rows, j], by_g[rows, c] = 1 - short, short - 1
-        return by_f, by_g
+        return None, by_f, by_g
 
-    def amounts(self, f: Value, g: Value) -> list[tuple[Fraction, int]]:
+    def findings(self, points: list[Exact], f: Value, g: Value) -> list[Finding]:
         """For each point the margin of f where g decides otherwise, and the output g prefers."""
         a, b = Enclosure.of(f), Enclosure.of(g)
         quads = zip(*(columns(part) for part in (a.low, a.high, b.low, b.high)), strict=True)
-        return [lost_margin(*quad) for quad in quads]
+        found = []
+        for quad in quads:
+            margin, output = lost_margin(*quad)
+            found.append(Finding(margin, margin >= self.margin, max(margin, Fraction(0)), output))
+        return found
 
-    def refutes(self, amount: Fraction) -> bool:
-        return amount >= self.margin
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meeting:
+    """Refuted where (x, f, g) lies in a forbidden set.
+
+    rows (k, n + m + m') and bounds (k,): the rows of all sets, in floats, a set without rows with
+    one row of zeros; starts: the first row of each set. The depth in a set is the smallest slack
+    bound - row @ (x, f, g) of its rows, the score the largest depth.
+    """
+
+    sets: tuple[Forbidden, ...]
+    rows: np.ndarray
+    bounds: np.ndarray
+    starts: np.ndarray
+
+    @staticmethod
+    def of(sets: tuple[Forbidden, ...]) -> Meeting:
+        """ValueError where there is no set at all."""
+        rows = [np.atleast_2d(part.rows.to_float()) for part in sets]
+        rows = [part if len(part) else np.zeros((1, part.shape[1])) for part in rows]
+        bounds = [part.bounds.to_float() if part.strict else np.zeros(1) for part in sets]
+        starts = np.cumsum([0, *(len(part) for part in rows[:-1])])
+        return Meeting(sets, np.concatenate(rows), np.concatenate(bounds), starts)
+
+    @property
+    def threshold(self) -> Fraction:
+        return Fraction(0)
+
+    def slack(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """Slack of every row, (batch, k)."""
+        with np.errstate(all="ignore"):
+            values = np.concatenate([x, f, g], axis=1) @ self.rows.T
+            return np.nan_to_num(self.bounds - values, nan=-np.inf)
+
+    def score(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """The depth in the set where it is largest."""
+        return np.minimum.reduceat(self.slack(x, f, g), self.starts, axis=1).max(axis=1)
+
+    def cotangents(self, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Gradients:
+        """Of the depth in the best set in even rows, in one set after the other in odd rows."""
+        slack = self.slack(x, f, g)
+        depths = np.minimum.reduceat(slack, self.starts, axis=1)
+        batch = np.arange(len(x))
+        chosen = np.where(batch % 2 == 0, depths.argmax(axis=1), batch // 2 % len(self.starts))
+        ends = np.append(self.starts[1:], len(self.rows))
+        place = np.arange(len(self.rows))
+        inside = (place >= self.starts[chosen][:, None]) & (place < ends[chosen][:, None])
+        tightest = np.where(inside, slack, np.inf).argmin(axis=1)
+        back = -self.rows[tightest]
+        n, m = x.shape[1], f.shape[1]
+        return back[:, :n], back[:, n : n + m], back[:, n + m :]
+
+    def findings(self, points: list[Exact], f: Value, g: Value) -> list[Finding]:
+        """For each point the set that it lies in, or nearest to, and how deep (a lower value)."""
+        a, b = Enclosure.of(f), Enclosure.of(g)
+        found = []
+        for i, point in enumerate(points):
+            first = Enclosure(a.low[:, i], a.high[:, i])
+            second = Enclosure(b.low[:, i], b.high[:, i])
+            each = [depth_in(part, k, point, first, second) for k, part in enumerate(self.sets)]
+            found.append(max(each, key=lambda finding: finding.order))
+        return found
 
 
-Goal = Difference | Decision
+def depth_in(
+    part: Forbidden, number: int, point: Exact, first: Enclosure, second: Enclosure
+) -> Finding:
+    """What a point says about one forbidden set."""
+    _, high = slacks(part, point, first, second)
+    depth = min((-slack for slack in high.fractions()), default=Fraction(0))
+    return Finding(depth, holds(high, part.strict), max(depth, Fraction(0)), number)
+
+
+Goal = Difference | Decision | Meeting
+
+
+def goal_of(relation: Relation) -> Goal:
+    """What an attack on a claim tries to reach. Refused where there is nothing to search for."""
+    match relation:
+        case Within(eps):
+            return Difference(eps)
+        case SameDecision(margin):
+            return Decision(margin)
+        case Avoids(forbidden):
+            if not forbidden:
+                raise Refused("a claim without forbidden sets holds at every point; nothing to do")
+            return Meeting.of(forbidden)
+        case RegionCount():
+            raise Refused("regions are counted by a search, no point refutes their number")
+        case _:
+            return Difference(Fraction(0))
 
 
 def lost_margin(

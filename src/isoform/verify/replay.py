@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from isoform.errors import Refused
 from isoform.network.domain import Domain, contains
@@ -12,7 +11,7 @@ from isoform.network.evaluate import evaluate_exact
 from isoform.network.network import Network
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact, concatenate
-from isoform.verify.goal import Goal, Value
+from isoform.verify.goal import Finding, Goal, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +21,7 @@ class Replay:
     point: Exact
     source: Value
     target: Value
-    amount: Fraction
-    output: int
+    finding: Finding
 
 
 def replay(
@@ -38,19 +36,18 @@ def replay(
         return []
     columns = concatenate([point.reshape(-1, 1) for point in points], axis=1)
     try:
-        f, g = evaluate_exact(source, columns), evaluate_exact(target, columns)
+        f = evaluate_exact(source, columns)
+        g = f if target is source else evaluate_exact(target, columns)
     except Refused:
         if len(points) == 1:
             return []
         halves = points[: len(points) // 2], points[len(points) // 2 :]
         return [found for half in halves for found in replay(source, target, domain, half, goal)]
-    pairs = enumerate(goal.amounts(f, g))
     return [
         Replay(
-            point=points[i].reduced(), source=column(f, i), target=column(g, i),
-            amount=amount, output=output,
+            point=points[i].reduced(), source=column(f, i), target=column(g, i), finding=finding
         )
-        for i, (amount, output) in pairs
+        for i, finding in enumerate(goal.findings(points, f, g))
     ]
 
 

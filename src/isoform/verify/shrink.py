@@ -28,11 +28,12 @@ def shrink(
     limit: seconds. The result is `found` itself where nothing simpler refutes.
     """
     deadline = time.monotonic() + limit
-    floor = (goal.threshold + found.amount) / 2
+    rank = found.finding.rank
+    floor = (min(goal.threshold, rank) + rank) / 2
 
     def kept(points: list[Exact]) -> list[Replay]:
         tried = replay(source, target, place.domain, points, goal)
-        return [r for r in tried if goal.refutes(r.amount) and r.amount >= floor]
+        return [r for r in tried if r.finding.refutes and r.finding.rank >= floor]
 
     if isinstance(place.domain, FiniteSet):
         return found
