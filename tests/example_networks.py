@@ -29,8 +29,10 @@ from isoform.network.operators import (
     Power,
     PRelu,
     Product,
+    Quantize,
     ReduceMax,
     Relu,
+    Round,
     Scan,
     Select,
     Softmax,
@@ -148,6 +150,10 @@ def reshaped() -> Network:
     return b.build(b.add(Step(), (value,), (3, 1)), value)
 
 
+def byte(scale: object, zero_point: object) -> Quantize:
+    return Quantize(scale=np.float32(scale), zero_point=np.float32(zero_point), low=0, high=255)
+
+
 NETWORKS = {
     "reshaped": reshaped(),
     "dense": dense(), "convolutional": convolutional(), "position bias": position_bias(),
@@ -162,6 +168,13 @@ NETWORKS = {
     "clip": one(Clip(-0.5, 0.75), (3,), to=(3,)),
     "clip above": one(Clip(None, 0.75), (3,), to=(3,)),
     "clip below": one(Clip(0.0, None), (3,), to=(3,)),
+    "round": one(Round(), (2, 3), to=(3, 2)),
+    "quantise": one(byte(0.125, 3), (2, 3), to=(2, 3)),
+    "quantise channels": one(byte([[0.25], [0.5]], [[0], [7]]), (2, 3), to=(2, 3)),
+    "quantise to 16 bits": one(
+        Quantize(scale=np.float32(0.0625), zero_point=np.float32(0), low=-(2**15), high=2**15 - 1),
+        (3,), to=(3,),
+    ),
     "hard sigmoid": one(HardSigmoid(0.25, 0.5), (3,), to=(3,)),
     "hard sigmoid, no float32": one(HardSigmoid(0.2, 0.5), (3,), to=(3,)),
     "hard swish": one(HardSwish(), (3,), to=(3,)),

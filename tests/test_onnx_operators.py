@@ -69,6 +69,7 @@ ENTRYWISE = [
     case("Div", PAIR, 7, 14, positive=True), case("Div", {"x": (3,), "c": numbers(3) + F(9.3)}),
     case("Div", {"c": numbers(3), "x": (2, 3)}, positive=True),
     case("Neg", None, 7, 13), case("Abs", None, 7, 13), case("Relu", None, 7, 13, 14, 22),
+    case("Round", None, 11, 22),
     case("Sqrt", None, 7, positive=True), case("Exp", None, 7), case("Sin", None, 7),
     case("Log", None, 7, positive=True), case("Reciprocal", None, 7, positive=True),
     case("Cos", None, 7), case("Tanh", None, 7), case("Sigmoid", None, 7), case("Erf", None, 9),
@@ -319,9 +320,10 @@ def test_operator_with_one_fixed_row(case, opset, tmp_path):
 
 def test_the_table_covers_every_rule():
     from isoform.formats.onnx.read import RULES
+    from isoform.formats.onnx.rules_quantised import QUANTISED
 
     elsewhere = {"Constant", "ConstantOfShape", "Shape", "Size", "Range", "CumSum", "CastLike",
-                 "Mod", "Floor", "Ceil", "Round", "Not", "And", "Or", "Xor", "Swish"}
+                 "Mod", "Floor", "Ceil", "Not", "And", "Or", "Xor", "Swish", *QUANTISED}
     assert set(RULES) == {case.kind for case, _ in CASES} | elsewhere
 
 

@@ -38,8 +38,10 @@ from isoform.network.operators import (
     Operator,
     Power,
     PRelu,
+    Quantize,
     ReduceMax,
     Relu,
+    Round,
     Select,
     Softmax,
     Where,
@@ -75,6 +77,11 @@ def pool(z: np.ndarray) -> np.ndarray:
     return views[:, :, ::2, ::2].max(axis=(4, 5))
 
 
+def quantised(z: np.ndarray, scale: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """As unsigned bytes."""
+    return np.clip(np.rint(z / scale) + point, 0, 255)
+
+
 erf = np.vectorize(math.erf)
 CHANNELS = np.array([0.5, 2.0, 3.0])
 CASES = [
@@ -90,6 +97,12 @@ CASES = [
     (Clip(-1e30, None), [(7,)], lambda z: z),
     (Clip(2.0, 1.0), [(7,)], lambda z: np.full_like(z, 1.0)),
     (Clip(None, None), [(7,)], lambda z: z),
+    (Round(), [(2, 3)], np.rint),
+    (Quantize(scale=np.float32(0.25), zero_point=np.float32(3), low=0, high=255), [(7,)],
+     lambda z: quantised(z, 0.25, 3)),
+    (Quantize(scale=np.float32([[0.1], [0.5]]), zero_point=np.float32([[1], [254]]), low=0,
+              high=255), [(2, 5)],
+     lambda z: quantised(z, np.float32([[0.1], [0.5]]).astype(float), np.array([[1], [254]]))),
     (HardSigmoid(0.2, 0.5), [(5,)], lambda z: np.clip(0.2 * z + 0.5, 0, 1)),
     (HardSwish(), [(5,)], lambda z: z * np.clip(z / 6 + 0.5, 0, 1)),
     (Abs(), [(2, 2)], np.abs),
@@ -159,6 +172,20 @@ def test_rule_means_what_numpy_means(operator, shapes, meaning):
     value = evaluate_exact(network, Exact.of(x.T.copy()))
     middle = value.low if isinstance(value, Enclosure) else value
     np.testing.assert_allclose(middle.to_float().T, expected.reshape(9, -1), rtol=1e-9, atol=1e-9)
+
+
+@given(st.lists(st.fractions(max_denominator=12), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_rounding_takes_ties_to_even(values):
+    made = evaluate_exact(one(Round(), (len(values),), (len(values),)), Exact.of(values))
+    assert made.fractions() == [Fraction(round(value)) for value in values]
+
+
+def test_an_odd_zero_point_keeps_the_ties_of_the_quotient():
+    """round(1/2) + 1 is 1, round(1/2 + 1) is 2."""
+    byte = Quantize(scale=np.float32(1), zero_point=np.float32(1), low=0, high=255)
+    made = evaluate_exact(one(byte, (3,), (3,)), Exact.of([Fraction(1, 2), Fraction(3, 2), -9]))
+    assert made.fractions() == [1, 3, 0]
 
 
 def test_values_of_one_network_are_flattened_in_order():

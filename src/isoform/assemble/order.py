@@ -193,7 +193,14 @@ def cast(asm: Assembler, value: Value, dtype: np.dtype) -> Value:
         before == np.bool_ and after.kind in "fiu"
         or before.kind in "iu" and after.kind == "f"
         or before.kind == after.kind and before.itemsize <= after.itemsize
+        or before.kind == "u" and after.kind == "i" and before.itemsize < after.itemsize
     )
+    if before.kind == after.kind == "f" and not widens:
+        raise NotTaken(
+            f"a cast of a computed {before} to {after} rounds every number, which no real function "
+            "does; keep activations in the wider type (weights may be float16: those are exact "
+            "numbers, and casts of them to a wider type are read)"
+        )
     if not widens:
         raise NotTaken(f"a cast of a computed {before} to {after} changes numbers")
     return as_typed(value, after)

@@ -29,7 +29,16 @@ from isoform.bounds.matrices import Matrix, matrices_of
 from isoform.network.domain import Box
 from isoform.network.linear_map import floats
 from isoform.network.network import Network, Node
-from isoform.network.operators import Concat, Linear, Opaque, Product, Relu, Select, Step
+from isoform.network.operators import (
+    Concat,
+    Linear,
+    Opaque,
+    Product,
+    Relu,
+    Round,
+    Select,
+    Step,
+)
 
 SLOPE_GRID = 2.0**24
 ROWS = 512  # rows of one backward pass
@@ -43,8 +52,8 @@ def backward_bounds(
     Values that a non-linear operator takes, and the output, are bounded by backward substitution
     met with intervals; all others by intervals over those. until: the last value number that is
     needed. known: valid bounds of some first values (as from an earlier call), used where they are.
-    Linear, Relu, Concat and Select are followed; Product, Opaque, Step and Scan are enclosed by
-    constants. Errors as in `interval_bounds`.
+    Linear, Relu, Concat and Select are followed, Round as its operand up to 1/2; Product, Opaque,
+    Step and Scan are enclosed by constants. Errors as in `interval_bounds`.
     """
     last = len(network.nodes) if until is None else until
     found = [box_bounds(network, box)]
@@ -64,7 +73,7 @@ def backward_bounds(
 
 def bent_values(network: Network) -> set[int]:
     """Values that go into a non-linear operator."""
-    kinds = Relu | Step | Product | Opaque
+    kinds = Relu | Step | Round | Product | Opaque
     return {
         operand
         for node in network.nodes if isinstance(node.operator, kinds)
@@ -157,6 +166,8 @@ def step_back(
                 state.give(operand, (matrix.T @ rows.T).T)
         case Relu():
             relu_back(state, node.operands[0], rows)
+        case Round():
+            round_back(state, at, node.operands[0], rows)
         case Concat():
             begin = 0
             for operand in node.operands:
@@ -195,6 +206,16 @@ def lines(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     lift = np.maximum(np.nextafter(-slope * low, np.inf), np.nextafter((1 - slope) * high, np.inf))
     lift = np.where((low >= 0) | (high <= 0), 0.0, np.maximum(lift, 0.0))
     return slope, lift, (high > -low).astype(np.float64)
+
+
+def round_back(state: Pass, at: int, operand: int, rows: np.ndarray) -> None:
+    """z - 1/2 <= round(z) <= z + 1/2; one integer where both ends of z round to it."""
+    low, high = state.found[at]
+    fixed = low == high
+    enclose(state, at, np.where(fixed, rows, 0.0))
+    free = np.where(fixed, 0.0, rows)
+    state.add(np.abs(free), np.full(rows.shape[1], 0.5))
+    state.give(operand, free)
 
 
 def enclose(state: Pass, value: int, rows: np.ndarray) -> None:

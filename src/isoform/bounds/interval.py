@@ -15,7 +15,17 @@ from isoform.errors import DomainError, Refused
 from isoform.network.domain import Box
 from isoform.network.linear_map import floats
 from isoform.network.network import Network, Node
-from isoform.network.operators import Concat, Linear, Opaque, Product, Relu, Scan, Select, Step
+from isoform.network.operators import (
+    Concat,
+    Linear,
+    Opaque,
+    Product,
+    Relu,
+    Round,
+    Scan,
+    Select,
+    Step,
+)
 from isoform.numerics.enclosure import Enclosure, opaque_enclosure
 from isoform.numerics.exact import Exact
 
@@ -89,6 +99,9 @@ def node_bounds(node: Node, operands: list[Bounds]) -> Bounds:
         case Step():
             low, high = operands[0]
             return (low >= 0).astype(np.float64), (high >= 0).astype(np.float64)
+        case Round():  # rint is exact and monotone, so the ends keep their sides
+            low, high = operands[0]
+            return np.rint(low), np.rint(high)
         case Product():
             return product_bounds(*operands)
         case Opaque():

@@ -23,7 +23,7 @@ from isoform.errors import Refused
 from isoform.network.domain import Box, Polytope
 from isoform.network.linear_map import floats
 from isoform.network.network import Network, Node
-from isoform.network.operators import Concat, Linear, Relu, Select
+from isoform.network.operators import Concat, Linear, Relu, Round, Select
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,9 @@ def rows_of(
             width = len(bounds[operand][0])
             piece = (operand, selector(node.operator.indices, width))
             return [([piece, own], np.zeros(size), np.zeros(size))]
+        case Round():
+            piece = (node.operands[0], selector(np.arange(size), size))
+            return [([piece, own], np.full(size, -0.5), np.full(size, 0.5))]
         case Relu():
             return relu_rows(node.operands[0], at, bounds)
         case _:

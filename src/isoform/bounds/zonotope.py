@@ -3,7 +3,8 @@
 
 Every value is centre + G e + r with symbols e in [-1, 1] shared by all values, and a remainder
 |r_i| <= rest_i that also takes all rounding. A ReLU on [l, u] with l < 0 < u becomes
-s z + t/2 + (t/2) e' with a fresh symbol, s = u / (u - l) and t = max(-s l, (1 - s) u).
+s z + t/2 + (t/2) e' with a fresh symbol, s = u / (u - l) and t = max(-s l, (1 - s) u). A rounding
+becomes z + e' / 2.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from isoform.bounds.matrices import Matrix, float_matrix
 from isoform.network.domain import Box
 from isoform.network.linear_map import floats
 from isoform.network.network import Network, Node
-from isoform.network.operators import Concat, Linear, Product, Relu, Select
+from isoform.network.operators import Concat, Linear, Product, Relu, Round, Select
 
 KEPT = 3  # newest symbols kept by the reduction, in multiples of the width
 
@@ -113,6 +114,8 @@ def node_form(
             return linear_form(matrices, forms, bias, node.shape[0])
         case Relu():
             return relu_form(forms[0], bounds[0], symbols)
+        case Round():
+            return round_form(forms[0], bounds[0], symbols)
         case Product():
             left, right = aligned(forms)
             return product_form(left, right, symbols)
@@ -178,6 +181,21 @@ def relu_form(form: Form, bounds: Bounds, symbols: Symbols) -> Form:
     numbers = symbols.fresh(len(bent))
     return Form(
         centre, np.hstack([generators, fresh]), np.concatenate([form.symbols, numbers]), rest
+    )
+
+
+def round_form(form: Form, bounds: Bounds, symbols: Symbols) -> Form:
+    """z + e' / 2 with a fresh symbol; one integer where both ends of z round to it."""
+    low, high = (np.rint(end) for end in meet(bounds, form.bounds()))
+    fixed = low == high
+    free = np.flatnonzero(~fixed)
+    fresh = np.zeros((len(fixed), len(free)))
+    fresh[free, np.arange(len(free))] = 0.5
+    numbers = symbols.fresh(len(free))
+    return Form(
+        np.where(fixed, low, form.centre),
+        np.hstack([np.where(fixed[:, None], 0.0, form.generators), fresh]),
+        np.concatenate([form.symbols, numbers]), np.where(fixed, 0.0, form.rest),
     )
 
 

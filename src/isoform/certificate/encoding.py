@@ -47,6 +47,7 @@ from isoform.network.operators import (
     Operator,
     Product,
     Relu,
+    Round,
     Scan,
     Select,
     Step,
@@ -82,7 +83,7 @@ def encode_node(node: Node, arrays: Arrays) -> dict[str, Any]:
                 "op": "scan", "cell": encode_network(cell, arrays), "state": state,
                 "horizon": horizon,
             }
-        case Relu() | Step() | Product() | Concat():
+        case Relu() | Step() | Round() | Product() | Concat():
             record["op"] = type(node.operator).__name__.lower()
         case _:
             raise TypeError(f"{type(node.operator).__name__} is not primitive")
@@ -141,6 +142,8 @@ def decode_operator(item: dict[str, Any], arrays: list[Constant]) -> Operator:
             return Relu()
         case "step":
             return Step()
+        case "round":
+            return Round()
         case "product":
             return Product()
         case "concat":

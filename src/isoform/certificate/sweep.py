@@ -12,6 +12,7 @@ import numpy as np
 
 from isoform.certificate.basis import Basis, row_sums
 from isoform.certificate.codes import Decide, Value, failed, short_enough
+from isoform.certificate.staircase import rounded
 from isoform.certificate.units import multiplied, opaque, rectified, stepped
 from isoform.network.linear_map import exact
 from isoform.network.network import Network, Node
@@ -21,6 +22,7 @@ from isoform.network.operators import (
     Opaque,
     Product,
     Relu,
+    Round,
     Scan,
     Select,
     Step,
@@ -65,6 +67,8 @@ def applied(node: Node, operands: list[Value], basis: Basis, decide: Decide) -> 
             return rectified(operands[0], basis, decide)
         case Step():
             return stepped(operands[0], basis, decide)
+        case Round():
+            return rounded(operands[0], basis, decide)
         case Opaque():
             return opaque(operator, operands[0], basis, decide)
         case Product():

@@ -14,7 +14,17 @@ import numpy as np
 from isoform.network.constants import is_zero, number_vector, tidy
 from isoform.network.linear_map import Constant, Gather, LinearMap, exact
 from isoform.network.network import Builder, Network, prune
-from isoform.network.operators import Linear, Opaque, Operator, Product, Relu, Select, Step
+from isoform.network.operators import (
+    Linear,
+    Opaque,
+    Operator,
+    Product,
+    Relu,
+    Round,
+    Select,
+    Step,
+)
+from isoform.numerics.enclosure import nearest_integers
 from isoform.numerics.exact import Exact
 
 LARGEST_BASE = 1 << 16  # a float32 keeps 7 bits after the point of such a number
@@ -139,6 +149,15 @@ class Lowering:
         if fixed is not None:
             return self.constant((exact(fixed).sign() >= 0).astype(np.float32))
         return self.add(Step(), (value,), self.size(value))
+
+    def round(self, value: int) -> int:
+        """The nearest integer, ties to even."""
+        fixed = self.constant_of(value)
+        if fixed is not None:
+            return self.constant(tidy(nearest_integers(exact(fixed))))
+        if isinstance(self.operator(value), Round):
+            return value
+        return self.add(Round(), (value,), self.size(value))
 
     def product(self, left: int, right: int) -> int:
         for value, other in ((left, right), (right, left)):

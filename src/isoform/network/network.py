@@ -19,6 +19,8 @@ from isoform.network.operators import (
     Compare,
     Linear,
     Operator,
+    Quantize,
+    Round,
     Scan,
     Step,
     Where,
@@ -96,9 +98,9 @@ class Network:
 
     @property
     def continuous(self) -> bool:
-        """Whether no step decides anything: derived from the operators, never declared."""
+        """Whether nothing steps or rounds: derived from the operators, never declared."""
         for node in self.nodes:
-            if isinstance(node.operator, Step | Compare | Where | ArgExtreme):
+            if isinstance(node.operator, Step | Round | Quantize | Compare | Where | ArgExtreme):
                 return False
             if isinstance(node.operator, Scan) and not node.operator.cell.continuous:
                 return False

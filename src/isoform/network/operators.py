@@ -36,7 +36,12 @@ class Relu:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """1 where z >= 0, else 0, elementwise. The only discontinuous primitive."""
+    """1 where z >= 0, else 0, elementwise. With `Round` the only discontinuous primitive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The nearest integer, ties to the even one, elementwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class Scan:
     horizon: int | None
 
 
-Primitive = Linear | Relu | Step | Product | Opaque | Concat | Select | Scan
+Primitive = Linear | Relu | Step | Round | Product | Opaque | Concat | Select | Scan
 
 # --- surface --------------------------------------------------------------------------------
 
@@ -109,6 +114,20 @@ class Clip:
 
     low: float | None
     high: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Quantize:
+    """min(max(round(z / scale) + zero_point, low), high), round to the nearest integer, ties even.
+
+    scale (positive or negative, not zero) and zero_point (integers, as floats) broadcast to the
+    operand's shape; low <= high are integers. The quotient is exact over the reals.
+    """
+
+    scale: Constant
+    zero_point: Constant
+    low: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +255,12 @@ class LayerNormalization:
 
 
 Surface = (
-    LeakyRelu | PRelu | Clip | HardSigmoid | HardSwish | Abs | Maximum | Minimum | MaxPool
-    | BatchNormalization | ReduceMax | Compare | Where | ArgExtreme | MatMul | Divide | Power
-    | Softmax | Gelu | LayerNormalization
+    LeakyRelu | PRelu | Clip | Quantize | HardSigmoid | HardSwish | Abs | Maximum | Minimum
+    | MaxPool | BatchNormalization | ReduceMax | Compare | Where | ArgExtreme | MatMul | Divide
+    | Power | Softmax | Gelu | LayerNormalization
 )
 Operator = Primitive | Surface
-PRIMITIVES = (Linear, Relu, Step, Product, Opaque, Concat, Select, Scan)
+PRIMITIVES = (Linear, Relu, Step, Round, Product, Opaque, Concat, Select, Scan)
 OPAQUE_NAMES = (
     "exp", "log", "sqrt", "reciprocal", "tanh", "sigmoid", "erf", "softplus", "sin", "cos",
     "softmax",

@@ -8,11 +8,25 @@ from fractions import Fraction
 import numpy as np
 
 from isoform.errors import UnsupportedModel
-from isoform.network.constants import broadcast, number_vector, reciprocal_root, tidy
+from isoform.network.constants import (
+    broadcast,
+    inverse,
+    number_vector,
+    reciprocal_root,
+    tidy,
+)
 from isoform.network.linear_map import exact
 from isoform.network.lowering import LARGEST_BASE, Lowering
 from isoform.network.network import Node, Shape
-from isoform.network.operators import Clip, Gelu, HardSigmoid, LeakyRelu, Power, PRelu
+from isoform.network.operators import (
+    Clip,
+    Gelu,
+    HardSigmoid,
+    LeakyRelu,
+    Power,
+    PRelu,
+    Quantize,
+)
 from isoform.numerics.exact import Exact
 
 LARGEST_POWER = 64
@@ -60,6 +74,23 @@ def clip_value(low: Lowering, z: int, least: float | None, most: float | None) -
     if most is None:
         return low.affine([(above(low, z, least), 1)], least)
     return low.affine([(above(low, z, least), 1), (above(low, z, most), -1)], least)
+
+
+def quantize(low: Lowering, node: Node, operands: list[int], shapes: list[Shape]) -> int:
+    """round(clip(z / s, low - p, high - p)) + p: bounds that are integers may be taken before
+    rounding; the zero point p may not, for an odd one moves ties to the other side."""
+    operator = node.operator
+    assert isinstance(operator, Quantize)
+    scale = broadcast(inverse(operator.scale), shapes[0]).reshape(-1)
+    points = broadcast(operator.zero_point, shapes[0]).reshape(-1)
+    u = low.affine([(operands[0], scale)])
+    first = exact(points[:1]).item() if points.size else Fraction(0)
+    if exact(points) == exact(number_vector(first, points.size)):
+        kept = clip_value(low, u, float(operator.low - first), float(operator.high - first))
+    else:
+        kept = clip_value(low, low.affine([(u, 1)], points), operator.low, operator.high)
+        kept = low.affine([(kept, 1)], -points)
+    return low.affine([(low.round(kept), 1)], points)
 
 
 def above(low: Lowering, z: int, bound: float | Fraction | None) -> int:

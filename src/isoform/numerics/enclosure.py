@@ -80,6 +80,15 @@ def extreme(parts: list[Exact], choose: np.ufunc) -> Exact:
     return best.reduced()
 
 
+def nearest_integers(value: Exact) -> Exact:
+    """The nearest integer of each entry, ties to even: floor(z + 1/2), less one where that is an
+    odd number and z + 1/2 was an integer."""
+    doubled, unit = 2 * value.numerator + value.denominator, 2 * value.denominator
+    above = doubled // unit
+    lowered = (doubled % unit == 0) & (above % 2 == 1)
+    return Exact(as_array(above - lowered.astype(int)))
+
+
 def step_enclosure(value: Enclosure) -> Enclosure:
     """[z >= 0] for every z of the enclosure."""
     low = (value.low.numerator >= 0).astype(int).astype(object)

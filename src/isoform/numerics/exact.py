@@ -106,7 +106,7 @@ class Exact:
         return Exact(self.numerator.reshape(*shape), self.denominator)
 
     def __neg__(self) -> Exact:
-        return Exact(np.negative(self.numerator), self.denominator)
+        return Exact(as_array(np.negative(self.numerator)), self.denominator)
 
     def __add__(self, other: Any) -> Exact:
         return combine(np.add, self, Exact.of(other))

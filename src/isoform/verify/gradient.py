@@ -15,7 +15,7 @@ from isoform.bounds.matrices import Matrix, flat_primitive, matrices_of
 from isoform.network.evaluate import FLOAT
 from isoform.network.linear_map import floats
 from isoform.network.network import Network, Node
-from isoform.network.operators import Concat, Linear, Opaque, Product, Relu, Select
+from isoform.network.operators import Concat, Linear, Opaque, Product, Relu, Round, Select
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class FloatNetwork:
     def pullback(self, values: list[np.ndarray], cotangent: np.ndarray) -> np.ndarray:
         """Reverse mode: for each point of `values` the gradient of cotangent . f, (batch, n).
 
-        cotangent: (batch, m). A ReLU at 0 passes nothing, a step never passes anything.
+        cotangent: (batch, m). A ReLU at 0 passes nothing, a step never passes anything; a
+        rounding passes all, as its mean slope is 1.
         """
         network = self.network
         back: list[np.ndarray | None] = [None] * len(values)
@@ -94,6 +95,8 @@ class FloatNetwork:
                 return [(operand, (matrix.T @ upper.T).T) for operand, matrix in pairs]
             case Relu():
                 return [(operands[0], upper * (values[operands[0]] > 0))]
+            case Round():
+                return [(operands[0], upper)]
             case Product():
                 left, right = operands
                 return [(left, upper * values[right]), (right, upper * values[left])]

@@ -16,18 +16,21 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
+from isoform.certificate.basis import GRID, ONE, Basis, Range, backward_range, interval_range
 from isoform.certificate.codes import Asked, Code, Codes, Value
 from isoform.certificate.sweep import run
 from isoform.network.domain import Box
 from isoform.network.network import Network
-from isoform.numerics.exact import Exact, exact_fractions, integers
+from isoform.numerics.enclosure import nearest_integers
+from isoform.numerics.exact import Exact, as_array, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
 from isoform.verify.relaxation import Relaxation
 from isoform.verify.signatures import SAMPLES, common_ratio, nearest, phi, sample, short
 
 LOOSE = Fraction(1, 5)  # largest radius that a merge may bring, against the range of the unit
-MIRRORED = ("relu", "tanh", "erf", "sin", "reciprocal", "sigmoid")  # phi(-z) follows from phi(z)
+MIRRORED = (  # phi(-z) follows from phi(z)
+    "relu", "tanh", "erf", "sin", "reciprocal", "sigmoid", "round",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +114,8 @@ class Search:
         self.forget_errors()
         if asked.kind == "product":
             codes = self.products(asked, rows)
+        elif asked.kind == "round":
+            codes = self.roundings(asked, rows)
         elif " " in asked.kind:
             codes = self.groups(asked, rows, int(asked.kind.split()[1]))
         else:
@@ -271,6 +276,37 @@ class Search:
             return
         values = function(kind, self.evaluated(rows.take(np.flatnonzero(code == Code.NEW))))
         self.signatures = np.concatenate([self.signatures, values], axis=1)
+
+    def roundings(self, asked: Asked, rows: ExactSparse) -> Codes:
+        """Roundings: one integer on the whole domain, or an earlier rounding of the same or the
+        opposite row, or new. Rows that are not exact give units that nobody merges with."""
+        made, known, e = Choice.of(rows.shape[0]), self.range_of(rows), asked.value.radius
+        low, high = (
+            nearest_integers(Exact(as_array(end), ONE)).numerator
+            for end in (known.low - e, known.high + e)
+        )
+        made.code[~known.open_low & ~known.open_high & (low == high)] = Code.DEAD
+        fresh = 0
+        code = made.code.copy()
+        for i in np.flatnonzero(made.code == Code.NEW).tolist():
+            if e[i]:
+                code[i] = Code.DEAD  # its unit is an error column
+                continue
+            key, sign = row_key(rows, i, asked.kind)
+            if key in self.known:
+                column, other = self.known[key]
+                made.merge(i, column, sign / other)
+                code[i] = made.code[i]
+            else:
+                self.known[key] = (self.basis.width + fresh, sign)
+                fresh += 1
+        self.extend(phi, asked.kind, rows, code)
+        merged = np.flatnonzero(made.code >= Code.MERGE)
+        return Codes(
+            code=made.code, partner=made.partner[merged],
+            factor=exact_fractions([made.factor[i] for i in merged], (len(merged),)),
+            backward=self.backward,
+        )
 
     def groups(self, asked: Asked, rows: ExactSparse, group: int) -> Codes:
         """Softmax: whole groups with equal rows."""

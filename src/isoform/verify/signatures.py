@@ -92,6 +92,8 @@ def phi(kind: str, z: np.ndarray) -> np.ndarray:
                 return np.maximum(z, 0)
             case "step":
                 return (z >= 0).astype(z.dtype)
+            case "round":
+                return np.rint(z) - z
             case "softmax":
                 group = int(kind.split()[1])
                 grouped = z.reshape(len(z), -1, group)

@@ -18,13 +18,14 @@ from isoform.network.operators import (
     Operator,
     Product,
     Relu,
+    Round,
     Scan,
     Select,
     Step,
 )
 from isoform.numerics.exact import Exact
 
-ARITY = {Relu: 1, Step: 1, Product: 2, Opaque: 1, Select: 1, Scan: 2}
+ARITY = {Relu: 1, Step: 1, Round: 1, Product: 2, Opaque: 1, Select: 1, Scan: 2}
 
 
 def check_network(network: Network) -> None:
@@ -47,7 +48,7 @@ def check_node(network: Network, node: Node) -> None:
     match operator:
         case Linear():
             check_linear(operator, sizes, node.shape)
-        case Relu() | Step() | Product() | Opaque():
+        case Relu() | Step() | Round() | Product() | Opaque():
             want(all(size == math.prod(node.shape) for size in sizes), "sizes differ")
         case Concat():
             want(bool(sizes) and sum(sizes) == math.prod(node.shape), "sizes do not add up")

@@ -33,8 +33,10 @@ from isoform.network.operators import (
     Power,
     PRelu,
     Product,
+    Quantize,
     ReduceMax,
     Relu,
+    Round,
     Scan,
     Select,
     Softmax,
@@ -45,15 +47,16 @@ from isoform.network.operators import (
 Rule = Callable[[Graph, Node, list[Held]], Held]
 NAMED = {
     Relu: "Relu", Product: "Mul", Abs: "Abs", Maximum: "Max", Minimum: "Min", Divide: "Div",
-    HardSwish: "HardSwish",
+    HardSwish: "HardSwish", Round: "Round",
 }
 OPAQUE = {
     "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "reciprocal": "Reciprocal", "tanh": "Tanh",
     "sigmoid": "Sigmoid", "erf": "Erf", "softplus": "Softplus", "sin": "Sin", "cos": "Cos",
 }
 ENTRYWISE = (
-    *NAMED, Step, LeakyRelu, Clip, HardSigmoid, Power, Gelu, Compare, Where,
+    *NAMED, Step, LeakyRelu, Clip, Quantize, HardSigmoid, Power, Gelu, Compare, Where,
 )
+BYTES = {(-128, 127): np.int8, (0, 255): np.uint8}
 COMPARE = {
     ">": "Greater", ">=": "GreaterOrEqual", "<": "Less", "<=": "LessOrEqual", "==": "Equal",
 }
@@ -178,6 +181,33 @@ def clipped(graph: Graph, name: str, low: float | None, high: float | None) -> s
     if high is not None:
         inputs.append(graph.number("high", high))
     return graph.op("Clip", inputs)
+
+
+def emit_quantize(graph: Graph, node: Node, operands: list[Held]) -> Held:
+    """QuantizeLinear, and DequantizeLinear with scale 1 for its integers as floats; Div, Round, Add
+    and Clip where the type of the operand or of the integers is none that the former take."""
+    part, name = node.operator, operands[0].name
+    assert isinstance(part, Quantize)
+    lengths = [n for n in (*part.scale.shape, *part.zero_point.shape) if n > 1]
+    axis = next((k for k, n in enumerate(node.shape) if n in lengths), 0)
+    kind = BYTES.get((part.low, part.high))
+    scale = graph.floats("scale", part.scale)
+    points = graph.floats("zero_point", part.zero_point)
+    per_axis = (1,) * axis + node.shape[axis : axis + 1] + (1,) * (len(node.shape) - axis - 1)
+    fits = all(array.size == 1 or array.shape == per_axis for array in (scale, points))
+    if kind is None or graph.dtype != np.float32 or not fits:
+        turned = graph.op("Round", [graph.op("Div", [name, graph.initializer("scale", scale)])])
+        moved = graph.op("Add", [turned, graph.initializer("zero_point", points)])
+        return Held(clipped(graph, moved, float(part.low), float(part.high)), node.shape)
+    shape = node.shape[axis : axis + 1] if lengths else ()
+    given = [np.broadcast_to(array.reshape(-1) if shape else array.reshape(()), shape)
+             for array in (scale, points)]
+    inputs = [graph.initializer("scale", given[0]),
+              graph.initializer("zero_point", given[1].astype(kind))]
+    attributes = {"axis": axis + 1} if shape else {}
+    whole = graph.op("QuantizeLinear", [name, *inputs], attributes)
+    ones = [graph.number("one", 1.0), graph.initializer("none", np.zeros((), kind))]
+    return Held(graph.op("DequantizeLinear", [whole, *ones]), node.shape)
 
 
 def emit_hard_sigmoid(graph: Graph, node: Node, operands: list[Held]) -> Held:
@@ -307,6 +337,7 @@ RULES: dict[type, Rule] = {
     LeakyRelu: emit_leaky_relu,
     PRelu: emit_prelu,
     Clip: emit_clip,
+    Quantize: emit_quantize,
     HardSigmoid: emit_hard_sigmoid,
     MaxPool: emit_max_pool,
     BatchNormalization: emit_batch_normalization,

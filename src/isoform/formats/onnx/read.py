@@ -18,12 +18,14 @@ from isoform.errors import FormatError, IsoformError, TooLarge, UnsupportedModel
 from isoform.formats.onnx.node import OnnxNode, Rule, attributes_of, check_against_schema
 from isoform.formats.onnx.rules_elementwise import ELEMENTWISE
 from isoform.formats.onnx.rules_linear import LINEAR
+from isoform.formats.onnx.rules_quantised import CONTRIBUTED, QUANTISED
 from isoform.formats.onnx.rules_shape import SHAPES
 from isoform.formats.onnx.vet import DOMAINS, Border, Graph, label, load_graph
 from isoform.network.model import Loaded, Signature, Tensor
 from isoform.network.network import Shape
 
-RULES: dict[str, Rule] = {**ELEMENTWISE, **SHAPES, **LINEAR}
+RULES: dict[str, Rule] = {**ELEMENTWISE, **SHAPES, **LINEAR, **QUANTISED}
+RUNTIME = "com.microsoft"  # onnxruntime's own domain
 RECURRENT = ("LSTM", "GRU", "RNN")
 LENGTHS_TRIED, ENTRIES_TRIED = 16, 1 << 22
 CONTROL = ("If", "Loop", "Scan", "SequenceMap")
@@ -123,7 +125,7 @@ def without_rule(graph: Graph) -> list[str]:
     """All nodes whose operator has no rule, with the reason."""
     return [
         f"{label(node)}: {why_not(node)}" for node in graph.nodes
-        if node.domain not in DOMAINS or node.op_type not in RULES
+        if rule_of(node) is None
     ]
 
 
@@ -198,7 +200,7 @@ def apply(
 
     Raises FormatError naming the node for whatever is wrong with it.
     """
-    rule = RULES.get(proto.op_type) if proto.domain in DOMAINS else None
+    rule = rule_of(proto)
     if rule is None:
         raise NotTaken(why_not(proto))
     try:
@@ -207,7 +209,8 @@ def apply(
         if any(name and value is None
                for name, value in zip(proto.input, operands, strict=True)):
             return None
-        check_against_schema(schema_of(proto, opset), proto, operands, attributes)
+        if proto.domain in DOMAINS:
+            check_against_schema(schema_of(proto, opset), proto, operands, attributes)
         node = OnnxNode(
             kind=proto.op_type, name=proto.name, opset=opset, inputs=tuple(operands),
             attributes=attributes,
@@ -240,7 +243,17 @@ def schema_of(proto: Any, opset: int) -> Any:
     return schema
 
 
+def rule_of(proto: Any) -> Rule | None:
+    """The rule of a node's operator, in its domain."""
+    if proto.domain == RUNTIME:
+        return CONTRIBUTED.get(proto.op_type)
+    return RULES.get(proto.op_type) if proto.domain in DOMAINS else None
+
+
 def why_not(proto: Any) -> str:
+    if proto.domain == RUNTIME:
+        return (f"operator of onnxruntime's own domain {RUNTIME!r} without a rule here; of these "
+                f"are read {', '.join(sorted(CONTRIBUTED))}")
     if proto.domain not in DOMAINS:
         return (f"operator of the domain {proto.domain!r}, not of the standard; "
                 "onnx.inliner inlines functions of the file")

@@ -14,11 +14,18 @@ from isoform.assemble.assembler import Assembler, Computed, Known, NotTaken, Val
 from isoform.errors import FormatError
 from isoform.formats.onnx.node import OnnxNode, Rule, is_computed
 from isoform.formats.onnx.tensors import numpy_type
-from isoform.network.operators import Abs, Gelu, HardSigmoid, HardSwish, LeakyRelu
+from isoform.network.operators import Abs, Gelu, HardSigmoid, HardSwish, LeakyRelu, Round
 
 
 def binary(function: Callable[[Assembler, Value, Value], Value]) -> Rule:
-    return lambda asm, node: function(asm, node.value(0), node.value(1))
+    return lambda asm, node: function(asm, wide(node.value(0)), wide(node.value(1)))
+
+
+def wide(value: Value) -> Value:
+    """An operand of arithmetic; small integers would wrap around at their ends."""
+    if isinstance(value, Computed) and value.dtype.kind in "iu" and value.dtype.itemsize < 4:
+        raise NotTaken(f"arithmetic of computed {value.dtype} wraps around; dequantise first")
+    return value
 
 
 def relation(sign: str) -> Rule:
@@ -209,12 +216,20 @@ def modulo(asm: Assembler, node: OnnxNode) -> Value:
     return pointwise.folded(np.fmod if node.flag("fmod") else np.mod, left, right)
 
 
+def round_even(asm: Assembler, node: OnnxNode) -> Value:
+    """The nearest integer, ties to even."""
+    value = node.value(0)
+    if isinstance(value, Computed):
+        return asm.entrywise(Round(), value)
+    return fold(lambda a: np.rint(a).astype(a.dtype), value)
+
+
 def rounding(function: Callable[[np.ndarray], np.ndarray]) -> Rule:
-    """Rounding takes constants only: on computed values it is a staircase without end."""
+    """Rounding down or up takes constants only: no operator of a network means it."""
     def rule(asm: Assembler, node: OnnxNode) -> Value:
         value = node.value(0)
         if isinstance(value, Computed):
-            raise NotTaken("rounding of computed values has infinitely many steps")
+            raise NotTaken("rounding of computed values down or up; Round, to the nearest, is read")
         return fold(lambda a: function(a).astype(a.dtype), value)
 
     return rule
@@ -227,7 +242,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "Div": binary(pointwise.divide),
     "Pow": binary(pointwise.power),
     "PRelu": binary(pointwise.parametric_relu),
-    "Neg": lambda asm, node: pointwise.negative(asm, node.value(0)),
+    "Neg": lambda asm, node: pointwise.negative(asm, wide(node.value(0))),
     "Relu": lambda asm, node: pointwise.relu(asm, node.value(0)),
     "Not": lambda asm, node: order.logical_not(asm, node.value(0)),
     "HardSwish": lambda asm, node: pointwise.unary(asm, HardSwish(), node.value(0)),
@@ -256,7 +271,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "Mod": modulo,
     "Floor": rounding(np.floor),
     "Ceil": rounding(np.ceil),
-    "Round": rounding(np.rint),
+    "Round": round_even,
     "And": logic("and"),
     "Or": logic("or"),
     "Xor": logic("xor"),

@@ -19,6 +19,7 @@ from isoform.network.operators import (
     Opaque,
     Product,
     Relu,
+    Round,
     Scan,
     Select,
     Step,
@@ -89,6 +90,8 @@ class PrimitiveModule(nn.Module):
                 return torch.relu(operands[0])
             case Step():
                 return (operands[0] >= 0).to(operands[0].dtype)
+            case Round():
+                return torch.round(operands[0])  # ties go to even
             case Product():
                 return operands[0] * operands[1]
             case Opaque(name="softmax", group=group):

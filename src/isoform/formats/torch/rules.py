@@ -15,7 +15,7 @@ from isoform.assemble.axes import squeeze, swap_last, transpose, unsqueeze
 from isoform.assemble.order import compare, extreme, where
 from isoform.assemble.windows import Window
 from isoform.formats.torch.call import Call, Rule, number, rounded
-from isoform.network.operators import Abs, Gelu, HardSwish, LeakyRelu
+from isoform.network.operators import Abs, Gelu, HardSwish, LeakyRelu, Round
 
 # --- weights ------------------------------------------------------------------------------------
 
@@ -340,6 +340,13 @@ def position(largest: bool) -> Rule:
     return rule
 
 
+def round_even(asm: Assembler, call: Call) -> Value:
+    """The nearest integer, ties to even."""
+    if call.get("decimals"):
+        raise NotTaken("rounding to decimals")
+    return pointwise.unary(asm, Round(), call.value)
+
+
 def permuted(asm: Assembler, call: Call) -> Value:
     rank = call.value.rank
     return transpose(asm, call.value, [axis % rank for axis in call.integers("dims")])
@@ -355,6 +362,7 @@ RULES: dict[str, Rule] = {
     "adaptive_avg_pool1d": adaptive_pool(1, True), "adaptive_avg_pool2d": adaptive_pool(2, True),
     "batch_norm": batch_normalization, "layer_norm": layer_normalization,
     "relu": lambda asm, call: pointwise.relu(asm, call.value),
+    "round": round_even,
     "relu6": lambda asm, call: pointwise.clip(asm, call.value, 0.0, 6.0),
     "leaky_relu": leaky_relu, "prelu": prelu, "clamp": clamp, "clamp_min": clamp,
     "clamp_max": clamp, "hardtanh": clamp, "hardsigmoid": hard_sigmoid,
