@@ -176,7 +176,7 @@ MUTANTS = [
     (POINTS, "batches", "yield from batches(part)",
      "yield from batches(part)\n                break"),
     (CHECK, "concluded", "if not settles", "if False"),
-    (CHECK, "concluded", "is not Arithmetic.REALS", "is None"),
+    ("isoform.certificate.reduction", "reduced", "if kind is None", "if True"),
     (CHECK, "checked", "not any(results[used][0] for used in item.uses)", "False"),
     (CHECK, "checked", "check_rounding(certificate.rounds, certificate.target)", "pass"),
     (ROUNDING, "matrix_rounds", "return expected == rounded", "return True"),

@@ -26,6 +26,7 @@ from isoform.assemble.pointwise import add, scaled
 from isoform.errors import FormatError
 from isoform.network.constants import broadcast, number_vector, real_array, times
 from isoform.network.linear_map import Constant, Conv, Dense
+from isoform.network.model import FACTOR_TAKEN
 from isoform.network.network import Shape
 from isoform.network.operators import MatMul
 from isoform.network.primitive_arithmetic import group_sum
@@ -167,6 +168,8 @@ def gemm(
     """alpha A' B' + beta C, with A' and B' matrices, transposed where asked."""
     if left.rank != 2 or right.rank != 2:
         raise FormatError(f"a Gemm of operands with {left.rank} and {right.rank} axes")
+    if alpha != 1 or (beta != 1 and shift is not None):
+        asm.note(f"{FACTOR_TAKEN} (alpha {alpha:g}, beta {beta:g})")
     left = swap_last(asm, left) if turn_left else left
     product: Value
     if isinstance(right, Known) and isinstance(left, Computed):

@@ -10,13 +10,15 @@ networks read from the files with the embedded ones when they are handed in.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from isoform.certificate.as_written import check_as_written
 from isoform.certificate.certificate import Certificate
 from isoform.certificate.conclusion import swept
 from isoform.certificate.evidence import Counterexample, Enumerate, Evidence, Rounding, Sweep
 from isoform.certificate.points import enumerated, refuted
+from isoform.certificate.reduction import Reduction, reduced, relation_of
 from isoform.certificate.region_count import count_regions
 from isoform.certificate.region_evidence import Regions
 from isoform.certificate.rounding import check_rounding
@@ -78,6 +80,10 @@ def check(
     try:
         compare_file("source", certificate.source, certificate.files[0], source)
         compare_file("target", certificate.target, certificate.files[1], target)
+        if certificate.claim.arithmetic is not Arithmetic.REALS:
+            for given in (source, target):
+                if given is not None:
+                    check_as_written(given.network, given.reading)
         holds, upper = concluded(certificate)
     except DomainError as error:
         raise CertificateRejected("domain", str(error)) from None
@@ -127,10 +133,9 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
         outputs[0] != outputs[1] and not isinstance(claimed, Avoids)
     ):
         raise CertificateRejected("networks", "their inputs or outputs differ in number")
-    if certificate.claim.arithmetic is not Arithmetic.REALS:
-        raise CertificateRejected("claim", "no evidence of this version is about float evaluation")
     check_relation(claimed, source.dimension, *outputs)
     domain = bound_to(certificate.claim.domain, source.dimension)
+    found = over_the_reals(certificate, domain)
     results: dict[str, tuple[bool, Fraction | None, bool]] = {}
     for item in certificate.evidence:
         if item.id in results:
@@ -139,15 +144,45 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
             if used not in results:
                 raise CertificateRejected(item.id, f"it uses {used!r}, which does not come before")
         try:
-            results[item.id] = checked(item, certificate, domain, results)
+            results[item.id] = checked(item, real_claim(certificate, found, item), domain, results)
         except CertificateRejected as error:
             raise CertificateRejected(f"{item.id} ({error.item})", error.why) from None
     if certificate.conclusion not in results:
         raise CertificateRejected("conclusion", "it names no item of evidence")
     holds, upper, settles = results[certificate.conclusion]
+    if found is not None and found.floats is not None and not holds and not any(
+        item.id == certificate.conclusion and isinstance(item.data, Counterexample)
+        for item in certificate.evidence
+    ):
+        raise CertificateRejected("conclusion", "float evaluation is refuted by a point only")
     if not settles:
         raise CertificateRejected("conclusion", "that item says nothing about the target file")
-    return holds, upper
+    return holds, upper if upper is None or found is None else upper + found.slack
+
+
+def over_the_reals(certificate: Certificate, domain: Domain) -> Reduction | None:
+    """The claim as one over the reals about comparable outputs; None where it is that as it is."""
+    claim = replace(certificate.claim, domain=domain)
+    if isinstance(claim.relation, RegionCount) or certificate.rounds is not None:
+        if claim.arithmetic is not Arithmetic.REALS:
+            raise CertificateRejected("claim", f"no evidence is about it in {claim.arithmetic}")
+        return None
+    return reduced(certificate.source, certificate.target, claim)
+
+
+def real_claim(
+    certificate: Certificate, found: Reduction | None, item: Evidence
+) -> Certificate:
+    """The certificate as an item of evidence has to bear it out, over the reals."""
+    if found is None:
+        return certificate
+    refutation = isinstance(item.data, Counterexample)
+    if isinstance(item.data, Counterexample) and not found.admits(item.data.point):
+        raise CertificateRejected("witness", "the point is not made of numbers of the type")
+    claim = replace(
+        certificate.claim, arithmetic=Arithmetic.REALS, relation=relation_of(found, refutation)
+    )
+    return replace(certificate, source=found.source, target=found.target, claim=claim)
 
 
 def check_relation(relation: Relation, n: int, m: int, other: int) -> None:

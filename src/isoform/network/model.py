@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from isoform.network.network import Network, Shape
 
+FACTOR_TAKEN = "a factor of a Gemm is taken into its numbers"  # starts a note of a reader
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
