@@ -21,8 +21,9 @@ PUBLIC = [
     "FormatError", "IsoformError", "Layered", "Limit", "LinearRegions", "Model", "Network",
     "NoRoute", "NotInClass", "Plan", "Polytope", "Proved", "Refused", "Refuted", "RegionCount",
     "Reporter", "SameDecision", "Sequences", "Size", "TooLarge", "Undecided", "Union",
-    "UnsupportedModel", "Within", "__version__", "atlas", "check", "convert", "deliver", "domain",
-    "evaluate", "evaluate_exact", "plan", "prove", "read", "regions", "report", "to_torch", "write",
+    "UnsupportedModel", "Within", "__version__", "assert_equal", "atlas", "check",
+    "convert", "deliver", "domain", "evaluate", "evaluate_exact", "plan", "prove", "read",
+    "regions", "report", "to_torch", "write",
 ]
 
 
