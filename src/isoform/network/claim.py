@@ -154,6 +154,8 @@ class Claim:
 
     def __str__(self) -> str:
         place = "everywhere" if isinstance(self.domain, Everywhere) else f"on {self.domain!r}"
+        reals = self.arithmetic is Arithmetic.REALS
+        numbers = "over the reals" if reals else f"evaluated in {self.arithmetic.value}"
         if isinstance(self.relation, RegionCount):
-            return f"{self.relation} {place}, over the {self.arithmetic.value}"
-        return f"{self.relation}, over the {self.arithmetic.value}, {place}"
+            return f"{self.relation} {place}, {numbers}"
+        return f"{self.relation}, {numbers}, {place}"

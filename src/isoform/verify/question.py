@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from isoform.certificate.certificate import Certificate
 from isoform.certificate.evidence import Data, Evidence
+from isoform.certificate.reduction import reduced
 from isoform.certificate.wellformed import check_network
 from isoform.errors import CertificateRejected, Refused
 from isoform.network.claim import Arithmetic, Claim, SameDecision
@@ -36,13 +37,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Two primitive networks, a claim on a bound domain, and the context."""
+    """Two primitive networks, a claim on a bound domain, and the context. written: the networks as
+    the certificate holds them; `source` and `target` are what is compared: for a decision they may
+    lack a last softmax or other increasing function (`certificate.reduction`)."""
 
     source: Network
     target: Network
     claim: Claim
     context: Context
     started: float
+    written: tuple[Network, Network] | None = None
 
     @property
     def box(self) -> Box | None:
@@ -58,8 +62,9 @@ class Question:
         return max(0.0, self.context.timeout - self.seconds())
 
     def certificate(self, data: Data) -> Certificate:
+        source, target = self.written or (self.source, self.target)
         return Certificate(
-            source=self.source, target=self.target, claim=self.claim,
+            source=source, target=target, claim=self.claim,
             evidence=(Evidence("e1", data),), conclusion="e1", files=self.context.files,
             reading=self.context.reading, trace=self.context.trace, tool=f"isoform {VERSION}",
         )
@@ -79,7 +84,9 @@ def asked(source: Network, target: Network, claim: Claim, context: Context) -> Q
     if context.timeout is not None and not context.timeout >= 0:
         raise Refused(f"a timeout of {context.timeout} seconds; give a number from 0 up")
     if claim.arithmetic is not Arithmetic.REALS:
-        raise Refused(f"claims in {claim.arithmetic.value} are not decided; ask over the reals")
+        raise Refused(
+            f"claims in {claim.arithmetic.value} are decided by `prove_in_floats`, not here"
+        )
     if isinstance(claim.relation, SameDecision) and source.output_dimension < 2:
         raise Refused("a decision needs at least two outputs; this network has one")
     check_relation(claim.relation)
@@ -90,7 +97,9 @@ def asked(source: Network, target: Network, claim: Claim, context: Context) -> Q
             check_network(network)
         except CertificateRejected as error:
             raise Refused(f"no certificate holds {network}: {error}") from None
+    claim = replace(claim, domain=domain)
+    compared = reduced(*networks, claim)
     return Question(
-        source=networks[0], target=networks[1],
-        claim=replace(claim, domain=domain), context=context, started=time.perf_counter(),
+        source=compared.source, target=compared.target, written=networks,
+        claim=claim, context=context, started=time.perf_counter(),
     )
