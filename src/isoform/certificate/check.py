@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from isoform.certificate.as_written import check_as_written
+from isoform.certificate.cell_evidence import CommonCells
+from isoform.certificate.cells import common_cells
 from isoform.certificate.certificate import Certificate
 from isoform.certificate.conclusion import swept
 from isoform.certificate.evidence import Counterexample, Enumerate, Evidence, Rounding, Sweep
@@ -245,5 +247,8 @@ def checked(
                 raise CertificateRejected("rounding", "without a proof for the exact network")
             check_rounding(certificate.rounds, certificate.target)
             return True, None, True
+        case CommonCells():
+            bound = common_cells(item.data, certificate.source, second, domain, relation)
+            return True, bound, direct
         case Regions():
             raise CertificateRejected("claim", "a list of regions proves only their number")

@@ -18,6 +18,7 @@ from isoform.certificate.arrays import (
     text,
     whole,
 )
+from isoform.certificate.cell_evidence import CommonCells, decode_cells, encode_cells
 from isoform.certificate.codes import Code, Codes
 from isoform.certificate.region_evidence import Regions, decode_regions, encode_regions
 from isoform.network.linear_map import Constant
@@ -52,7 +53,7 @@ class Rounding:
     and `rounds` satisfy the claim."""
 
 
-Data = Sweep | Counterexample | Enumerate | Rounding | Regions
+Data = Sweep | Counterexample | Enumerate | Rounding | Regions | CommonCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ def encode_evidence(item: Evidence, arrays: Arrays) -> dict[str, Any]:
             return record | {"kind": "rounding", "data": {}}
         case Regions():
             return record | {"kind": "regions", "data": encode_regions(item.data, arrays)}
+        case CommonCells():
+            return record | {"kind": "cells", "data": encode_cells(item.data, arrays)}
 
 
 def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
@@ -128,6 +131,8 @@ def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
             found = Rounding()
         case "regions":
             found = decode_regions(data, arrays)
+        case "cells":
+            found = decode_cells(data, arrays)
         case name:
             raise malformed(f"unknown kind of evidence {name!r:.40}")
     return Evidence(text(record, "id"), found, tuple(map(str, listed(record, "uses"))))

@@ -262,6 +262,11 @@ class Cells:
         form, sign, token = np.array(asked.by_basis, dtype=np.int64).reshape(-1, 3).T
         target = self.signed(np.stack((form, sign), axis=1))
         which = np.array(asked.basis_rows, dtype=np.int64).reshape(-1, self.k)
+        holds = self.implied_by(which, target)
+        return first_failure(holds & self.not_zero(form, sign), token)
+
+    def implied_by(self, which: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Which targets (T, 1 + k) are rows >= 0 where the rows `which` (T, k) are."""
         rest, _ = self.remainders(which, target)
         holds = on_box(rest, self.low, self.high)
         for t in np.flatnonzero(~holds).tolist():
@@ -270,7 +275,7 @@ class Cells:
                 bool(on_box(rest, self.low, self.high)[0])
                 or implied(self.rows[which[t]], target[t])
             )
-        return first_failure(holds & self.not_zero(form, sign), token)
+        return holds
 
     def not_zero(self, form: np.ndarray, sign: np.ndarray) -> np.ndarray:
         """A unit called active does not vanish on the cell."""
