@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Input boxes of VNN-LIB 1.0 properties; decimals are exact.
 
-The file is evaluated while it is read, innermost parentheses first, on a stack of our own: a term
-becomes a `Term`, a formula the list of its alternatives, each a mapping from input to bounds.
+A file is evaluated command by command, innermost parentheses first: a term becomes a `Term`, a
+formula the list of its alternatives, each a mapping from input to bounds.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from isoform.errors import DomainError, FormatError, Refused, TooLarge
+from isoform.formats.vnnlib.syntax import (
+    LIMIT_BYTES,
+    MOST_DIGITS,
+    Group,
+    commands,
+    fold,
+    number,
+    read_text,
+)
 from isoform.network.domain import Box, Domain, Union
 from isoform.numerics.exact import exact_fractions
 
-LIMIT_BYTES = 256_000_000
 MOST_BOXES = 20_000
-MOST_DIGITS = 2_000
-TOKEN = re.compile(r"[()]|;[^\n]*|[^\s();]+")
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,8})")
 IGNORED = ("set-logic", "set-info", "set-option", "check-sat", "get-model", "exit")
 RELATIONS = ("<=", ">=", "=", "<", ">")
@@ -57,53 +61,25 @@ def read_box(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Do
     result is every box that occurs. FormatError for bad syntax, Refused for what is no box (by
     name), TooLarge for huge files, DomainError where a bound is missing or all boxes are empty.
     """
-    size = os.path.getsize(path)
-    if size > limit_bytes:
-        raise TooLarge(f"{os.fspath(path)} has {size:,} bytes, the limit is {limit_bytes:,}")
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = evaluated(file.read())
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{os.fspath(path)} is no text: {error}") from None
-    return domain_of(found)
+    return domain_of(evaluated(read_text(path, limit_bytes)))
 
 
-# --- the stack ------------------------------------------------------------------------------------
-
-
-def tokens(text: str) -> Iterator[tuple[str, int]]:
-    """Parentheses and words with their places; comments left out."""
-    for match in TOKEN.finditer(text):
-        if match[0][0] != ";":
-            yield match[0], match.start()
+# --- commands -------------------------------------------------------------------------------------
 
 
 def evaluated(text: str) -> Property:
     """All commands of a property file."""
     found = Property()
-    stack: list[list[Any]] = []
-    for token, place in tokens(text):
-        if token == "(":
-            stack.append([])
-        elif not stack:
-            raise FormatError(f"line {line_of(text, place)}: {token!r} outside of parentheses")
-        elif token == ")":
-            items = stack.pop()
-            try:
-                value = reduced(found, items, command=not stack)
-            except (FormatError, Refused, TooLarge) as error:
-                raise type(error)(f"line {line_of(text, place)}: {error}") from None
-            if stack:
-                stack[-1].append(value)
-        else:
-            stack[-1].append(token)
-    if stack:
-        raise FormatError(f"the file ends inside of {len(stack)} open parentheses")
+
+    def value(group: Group, items: list[Any], command: bool) -> Any:
+        try:
+            return reduced(found, items, command)
+        except (FormatError, Refused, TooLarge) as error:
+            raise type(error)(f"line {group.line}: {error}") from None
+
+    for tree in commands(text):
+        fold(tree, str, value)
     return found
-
-
-def line_of(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
 
 
 def reduced(found: Property, items: list[Any], command: bool) -> Any:
@@ -180,8 +156,9 @@ def term(found: Property, item: Any) -> Term:
         raise FormatError("a formula where a number or a variable belongs")
     if item in found.declared:
         return found.declared[item]
-    if len(item) <= MOST_DIGITS and DECIMAL.fullmatch(item):
-        return Term(number=Fraction(item))
+    decimal = number(item)
+    if decimal is not None:
+        return Term(number=decimal)
     if VARIABLE.fullmatch(item):
         raise FormatError(f"{item} is not declared")
     raise FormatError(f"{item[:40]!r} is neither a decimal nor a variable")
@@ -204,18 +181,18 @@ def arithmetic(head: str, terms: list[Term]) -> Term:
     first, *others = [part.number or Fraction(0) for part in terms]
     if head == "-" and not others:
         return Term(number=-first)
-    for number in others:
+    for other in others:
         match head:
             case "+":
-                first += number
+                first += other
             case "-":
-                first -= number
+                first -= other
             case "*":
-                first *= number
-            case _ if number == 0:
+                first *= other
+            case _ if other == 0:
                 raise FormatError("a division by zero")
             case _:
-                first /= number
+                first /= other
     if max(first.numerator.bit_length(), first.denominator.bit_length()) > 8 * MOST_DIGITS:
         raise TooLarge(f"a number of more than {8 * MOST_DIGITS} bits")
     return Term(number=first)
