@@ -8,7 +8,8 @@ exactly 0 on every leaf. For other relations a claim is a list of forbidden sets
 {h_1 >= 0, ..., h_r >= 0} (some of them > 0) with h affine on the leaf, and it is closed there by a
 row h_t that fails: non-negative multipliers of rows that hold on the leaf, and of other rows of the
 set, prove h_t <= 0 (h_t < 0 where the set asks for h_t >= 0 only). In charts of all of space all of
-this is homogeneous, and holds for t > 0 in particular.
+this is homogeneous, and every set gets the row 1 > 0, which is t > 0 there: what it has at infinity
+does not count.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from isoform.certificate.region_tree import Walk
 from isoform.errors import CertificateRejected
 from isoform.network.charts import Chart
 from isoform.network.claim import Comparison, Equal, Within, brief, forbidden_sets, tolerances
-from isoform.network.domain import Domain, Everywhere, Union
+from isoform.network.domain import Domain, Everywhere, Union, hull
 from isoform.network.network import Network
 from isoform.network.side_by_side import pieces, side_by_side
 from isoform.network.unit_layers import UnitLayer, UnitLayers, unit_layers
@@ -57,7 +58,7 @@ def common_cells(
         raise CertificateRejected("cells", "regions with step units are not closed by continuity")
     joint = side_by_side(source, target)
     check_amount(joint, chart_count(domain, source.dimension))
-    rows, sets = forbidden_rows(relation, source, target)
+    rows, sets = forbidden_rows(relation, source, target, hull(domain) is None)
     layers = unit_layers(joint)
     parts = pieces(with_goals(layers, rows), domain)
     if len(parts) != len(data.charts):
@@ -103,10 +104,10 @@ def chart_count(domain: Domain, n: int) -> int:
 
 
 def forbidden_rows(
-    relation: Comparison, source: Network, target: Network
+    relation: Comparison, source: Network, target: Network, unbounded: bool = False
 ) -> tuple[Exact, tuple[ForbiddenRows, ...]]:
     """Rows (G, 1 + n + m + m') of forms h over (1, x, f, g), each once, and the sets that they make
-    up; for equality the rows g - f, and no sets."""
+    up; for equality the rows g - f, and no sets. unbounded: with the row 1 > 0 in every set."""
     n, m, other = source.dimension, source.output_dimension, target.output_dimension
     if isinstance(relation, Equal):
         left = Exact.zeros((m, 1 + n))
@@ -114,17 +115,19 @@ def forbidden_rows(
     numbers: dict[tuple[Fraction, ...], int] = {}
     found: list[Exact] = []
     sets = []
+    finite = Exact.eye(1 + n + m + other)[0]
     for part in forbidden_sets(relation, n, m):
         mine = []
-        for i in range(len(part.strict)):
-            row = concatenate([part.bounds[i : i + 1], -part.rows[i]])
+        count = len(part.strict)
+        every = [concatenate([part.bounds[i : i + 1], -part.rows[i]]) for i in range(count)]
+        for row in every + [finite] * unbounded:
             number = numbers.setdefault(tuple(row.fractions()), len(found))
             if number == len(found):
                 found.append(row.reshape(1, -1))
             mine.append(number)
         if len(mine) > 1 << 8 or len(found) > MOST_ROWS:
             raise malformed("forbidden sets of too many rows")
-        sets.append(ForbiddenRows(tuple(mine), part.strict))
+        sets.append(ForbiddenRows(tuple(mine), part.strict + (True,) * unbounded))
     rows = concatenate([Exact.zeros((0, 1 + n + m + other)), *found])
     return rows, tuple(sets)
 
