@@ -91,20 +91,19 @@ WAYS = [forwards, backwards, pairwise, fused, flushed]
 
 
 def computed(network: Network, x: np.ndarray, way: Sum) -> np.ndarray:
-    """A dense network with one map a node, one point, in the type of x."""
+    """A network of Linear and Relu nodes at one point, in the type of x."""
     values = [x]
     for node in network.nodes:
-        operand = values[node.operands[0]]
+        operands = [values[operand] for operand in node.operands]
         if isinstance(node.operator, Relu):
-            values.append(np.maximum(operand, 0))
+            values.append(np.maximum(operands[0], 0))
             continue
         assert isinstance(node.operator, Linear)
-        part = node.operator.maps[0]
-        assert isinstance(part, Dense) and isinstance(part.weight, np.ndarray)
+        weights = [part.sparse().dense().to_float(x.dtype) for part in node.operator.maps]
         bias = node.operator.bias
         start = np.zeros(node.shape, dtype=x.dtype) if bias is None else np.asarray(bias)
-        values.append(way(part.weight, operand, start.astype(x.dtype)))
-    return values[-1]
+        values.append(way(np.hstack(weights), np.hstack(operands), start.astype(x.dtype)))
+    return values[network.outputs[0]]
 
 
 def worst_ratio(network: Network, box: Box, arithmetic: Arithmetic, ways: list[Sum],

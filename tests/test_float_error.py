@@ -42,6 +42,7 @@ from isoform.network.operators import (
     MaxPool,
     Opaque,
     Product,
+    Relu,
     Step,
 )
 from isoform.network.primitive import to_primitive
@@ -129,29 +130,51 @@ def nearly_zero(sign: int) -> np.ndarray:
     return np.array([[1, 1.5 * unit, 1.5 * unit, -1, -3.5 * unit]], dtype=np.float32) * sign
 
 
-def ones_through(*layers: tuple[np.ndarray, np.ndarray | None]) -> None:
-    """The layers on (1, .., 1) alone: their error from left to right is large, and bounded."""
-    network, box = dense(*layers), Box(1, 1)
+def at_ones(network: Network) -> None:
+    """The network on (1, .., 1) alone: its error from left to right is large, and bounded."""
     n = network.dimension
     true = evaluate_exact(network, Exact.of(np.ones(n)))
     near = Exact.of(computed(network, np.ones(n, np.float32), forwards))
     assert (near - Exact.of(true)).max_abs() >= Fraction(1, 4)
-    assert worst_ratio(network, box, F32, WAYS, 1) <= 1
+    assert worst_ratio(network, Box(1, 1), F32, WAYS, 1) <= 1
 
 
 def test_a_unit_that_is_dead_over_the_reals_may_fire_in_floats() -> None:
     scale = np.array([[2.0**25]], dtype=np.float32)
-    ones_through((nearly_zero(1), None), (scale, None))
+    at_ones(dense((nearly_zero(1), None), (scale, None)))
 
 
 def test_a_unit_that_always_fires_over_the_reals_may_be_dead_in_floats() -> None:
-    """relu(y) - relu(y + 1) + 1 is 0 for y >= 0, not for y = -1/2."""
-    scale = np.float32(2.0**24)
-    pair = np.concatenate([nearly_zero(-1), nearly_zero(-1)]) * scale
-    ones_through(
-        (pair, np.array([0, 1], np.float32)),
-        (np.array([[1, -1]], np.float32), np.array([1], np.float32)),
-    )
+    """relu(y) - relu(y + 64) + 64 is 0 for y >= 0, not for y = -1/2."""
+    build = Builder((5,))
+    y = build.linear(Dense(nearly_zero(-1) * np.float32(2.0**24)), 0)
+    both = build.linear(Dense(np.ones((2, 1), np.float32)), y, np.array([0, 64], np.float32))
+    fired = build.add(Relu(), (both,), 2)
+    at_ones(build.build(build.linear(
+        Dense(np.array([[1, -1]], np.float32)), fired, np.array([64], np.float32)
+    )))
+
+
+def test_the_errors_of_all_paths_add_up() -> None:
+    """y doubled 26 times, each time by a sum of two paths."""
+    build = Builder((5,))
+    y = build.linear(Dense(nearly_zero(1)), 0)
+    same = Gather(indices=np.array([0]), scale=None, inputs=1)
+    for _ in range(26):
+        y = build.linear((same, same), (y, y))
+    at_ones(build.build(y))
+
+
+def test_an_open_unit_passes_the_whole_error_on() -> None:
+    """One product, (1 + 500 unit) 1.001, rounded by nearly half a unit."""
+    one = np.array([[1]], dtype=np.float32)
+    network = dense((np.array([[1 + 500 * 2.0**-23]], dtype=np.float32), None), (one, None))
+    assert 0.6 < worst_ratio(network, Box(-1, "1.001"), F32, [forwards], 4) <= 1
+
+
+def test_a_large_bias_costs_a_rounding_of_its_size() -> None:
+    network = dense((np.array([[1e-3]], np.float32), np.array([1000], np.float32)))
+    assert 0.2 < worst_ratio(network, Box(0, 1), F32, WAYS, 50) <= 1
 
 
 def test_convolutions_gathers_and_sparse_rows_are_the_matrices_that_they_mean() -> None:
