@@ -81,15 +81,12 @@ def quantize(low: Lowering, node: Node, operands: list[int], shapes: list[Shape]
     rounding; the zero point p may not, for an odd one moves ties to the other side."""
     operator = node.operator
     assert isinstance(operator, Quantize)
-    scale = broadcast(inverse(operator.scale), shapes[0]).reshape(-1)
+    factor = broadcast(inverse(operator.scale), shapes[0]).reshape(-1)
     points = broadcast(operator.zero_point, shapes[0]).reshape(-1)
-    u = low.affine([(operands[0], scale)])
-    first = exact(points[:1]).item() if points.size else Fraction(0)
-    if exact(points) == exact(number_vector(first, points.size)):
-        kept = clip_value(low, u, float(operator.low - first), float(operator.high - first))
-    else:
-        kept = clip_value(low, low.affine([(u, 1)], points), operator.low, operator.high)
-        kept = low.affine([(kept, 1)], -points)
+    least, most = (tidy(exact(points) - end) for end in (operator.low, operator.high))
+    above_least = low.relu(low.affine([(operands[0], factor)], least))
+    above_most = low.relu(low.affine([(operands[0], factor)], most))
+    kept = low.affine([(above_least, 1), (above_most, -1)], tidy(-exact(least)))
     return low.affine([(low.round(kept), 1)], points)
 
 
