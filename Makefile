@@ -9,7 +9,7 @@ PYTEST_OPTIONS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test slow lint docs bench clean
+.PHONY: help demo test slow lint docs bench equivalence clean
 
 help:
 	@echo "make demo    a trained network, rewritten and proved unchanged"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    style and types"
 	@echo "make docs    the documentation, into site/"
 	@echo "make bench   the benchmark tables"
+	@echo "make equivalence  pairs of networks, proved and refuted; 10,000 tiny pairs, judged"
 	@echo "make clean   remove what make has made"
 
 $(BIN)/python:
@@ -53,6 +54,10 @@ docs: $(VENV)/.stamp-dev
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/river.py
+
+equivalence: $(VENV)/.stamp-dev
+	cd benchmarks && $(abspath $(BIN))/python -m equivalence.run
+	cd benchmarks && $(abspath $(BIN))/python -m equivalence.judge
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +96,26 @@ def test_false_verdicts_are_called_wrong(different: TinyQuestion) -> None:
         replace(different, true=True, largest=Fraction(100)), proved))
     assert any("above the truth" in what for what in judge.faults(
         replace(different, largest=Fraction(0)), refuted))
+
+
+def test_forged_claims_are_false_and_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checker that accepts everything is found out by them."""
+    tried = 0
+    for number in range(60):
+        asked = question(11, number)
+        verdict = verdict_of(asked)
+        if isinstance(verdict, iso.Proved):
+            tried += len(list(judge.forgeries(asked, verdict.certificate)))
+            assert list(judge.accepted_forgeries(asked, verdict.certificate)) == []
+            with monkeypatch.context() as planted:
+                planted.setattr(iso, "check", lambda _: verdict_like(holds=True))
+                found = list(judge.accepted_forgeries(asked, verdict.certificate))
+                assert len(found) == len(list(judge.forgeries(asked, verdict.certificate)))
+    assert tried > 30
+
+
+def verdict_like(holds: bool) -> SimpleNamespace:
+    return SimpleNamespace(holds=holds)
 
 
 def test_a_crash_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

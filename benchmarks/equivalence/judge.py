@@ -4,29 +4,36 @@
     python -m equivalence.judge --pairs 10000 --seed 0 --timeout 2 --workers 2
 
 counts what was proved, refuted and left open, by what is true. A verdict against the truth, a lower
-or upper value on the wrong side of it, a certificate or witness that does not hold, and a crash are
-printed with the words that ask the same question again. Exit status 1 where there is any.
+or upper value on the wrong side of it, a certificate or witness that does not hold, a checker that
+takes the same evidence for a false claim, and a crash are printed with the words that ask the same
+question again. Exit status 1 where there is any.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import isoform as iso
 from equivalence.exact_truth import TinyNet
-from equivalence.tiny_pairs import Asking, Place, TinyQuestion, question, violated
+from equivalence.tiny_pairs import Asking, Place, TinyQuestion, copied, question, violated
+from isoform.certificate.certificate import Certificate, load, save
 from isoform.network.linear_map import Dense
 from isoform.network.network import Builder, Network
 from isoform.network.operators import Relu
+from isoform.network.primitive import to_primitive
 
 ANSWERS = ("Proved", "Refuted", "Undecided", "refusal", "crash")
 
@@ -101,15 +108,16 @@ def faults(asked: TinyQuestion, verdict: iso.Proved | iso.Refuted | iso.Undecide
     if isinstance(verdict, iso.Proved):
         if not asked.true:
             yield "WRONG: proved, and false"
-        if not iso.check(verdict.certificate).holds:
+        if not iso.check(reread(verdict.certificate)).holds:
             yield "the certificate does not say that the claim holds"
+        yield from accepted_forgeries(asked, verdict.certificate)
     if isinstance(verdict, iso.Refuted):
         if asked.true:
             yield "WRONG: refuted, and true"
         point = verdict.witness.point.fractions()
         if not violated(asked.asking, asked.source, asked.target, point):
             yield f"the witness {list(map(str, point))} contradicts nothing"
-        if iso.check(verdict.certificate).holds:
+        if iso.check(reread(verdict.certificate)).holds:
             yield "the certificate of a refutation says that the claim holds"
     if isinstance(verdict, iso.Proved) and asked.asking.kind == "decision":
         return  # its numbers are about differences, not about margins
@@ -117,6 +125,42 @@ def faults(asked: TinyQuestion, verdict: iso.Proved | iso.Refuted | iso.Undecide
         yield f"lower value {verdict.lower} above the truth {asked.largest}"
     if verdict.upper is not None and verdict.upper < asked.largest:
         yield f"upper value {verdict.upper} below the truth {asked.largest}"
+
+
+def reread(certificate: Certificate) -> Certificate:
+    """The certificate after a way through its file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.json"
+        save(certificate, path)
+        return load(path)
+
+
+def accepted_forgeries(asked: TinyQuestion, certificate: Certificate) -> Iterator[str]:
+    """False claims that the checker accepts with the evidence of a true one: there must be none."""
+    for what, forged in forgeries(asked, certificate):
+        try:
+            if iso.check(forged).holds:
+                yield f"WRONG: the checker accepts {what}"
+        except iso.CertificateRejected:
+            continue
+
+
+def forgeries(asked: TinyQuestion, certificate: Certificate) -> Iterator[tuple[str, Certificate]]:
+    """The evidence with a claim just below the truth, and with another target."""
+    claim, largest = certificate.claim, asked.largest
+    step = 1 - Fraction(1, 2 ** random.Random(str(asked.asking)).choice([2, 10, 30]))
+    if largest > 0:
+        below = iso.SameDecision if asked.asking.kind == "decision" else iso.Within
+        relation = below(largest * step)
+        yield f"{relation}", replace(certificate, claim=replace(claim, relation=relation))
+        if below is iso.Within:
+            yield "equal", replace(certificate, claim=replace(claim, relation=iso.Equal()))
+    if asked.asking.kind != "decision":
+        allowed = max(asked.asking.eps, default=Fraction(0))
+        moved = copied(asked.target)
+        moved[-1].bias[0] += (largest + allowed) * Fraction(17, 16) + Fraction(1, 2**20)
+        other = to_primitive(network(moved))
+        yield "another target", replace(certificate, target=other)
 
 
 def judgements(
