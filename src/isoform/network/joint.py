@@ -37,10 +37,10 @@ def joint(networks: Sequence[Network], inputs: Sequence[np.ndarray], dimension: 
     return builder.build(builder.add(Concat(), outputs, width))
 
 
-def difference(source: Network, target: Network, *, decisions: bool = False) -> Network:
+def difference(source: Network, target: Network, *, both: bool = False) -> Network:
     """The network d = g - f of two networks with the same numbers of inputs and outputs, one flat
-    output (m,); with `decisions` two outputs, f and d. It keeps surface operators, so that it can
-    be written as a file, and takes the inputs of the source.
+    output (m,); with `both` the output (f, d) in one, (2m,). It keeps surface operators, so that it
+    can be written as a file, and takes the inputs of the source.
 
     d is computed by one linear node with factors 1 and -1, so that no constant is rounded.
     """
@@ -64,7 +64,7 @@ def difference(source: Network, target: Network, *, decisions: bool = False) -> 
     minus = Gather(indices=every, scale=np.full(m, -1.0, np.float32), inputs=m)
     plus = Gather(indices=every, scale=None, inputs=m)
     gap = builder.linear((minus, plus), (f, g))
-    return builder.build(f, gap) if decisions else builder.build(gap)
+    return builder.build(builder.add(Concat(), (f, gap), 2 * m) if both else gap)
 
 
 def copied(builder: Builder, network: Network, inputs: Sequence[int]) -> list[int]:
