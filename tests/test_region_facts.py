@@ -245,14 +245,14 @@ def test_the_corner_of_a_domain_has_its_regions() -> None:
 
 def test_step_units_have_regions_at_points_but_no_neighbours() -> None:
     plain = brute.random_chain(3, (2, 3, 1))
-    layers = UnitLayers(2, (UnitLayer(plain.layers[0].rows, step=True),), plain.outputs)
+    layers = UnitLayers(2, (UnitLayer(plain.layers[0].rows, name="step"),), plain.outputs)
     there = places(charts(layers, BOX))
     region = region_at(there, [Fraction(1, 7), Fraction(1, 9)])
     check_region(layers, region)
     with pytest.raises(Refused, match="step units"):
         neighbours(region)
     on_wall = UnitLayers(2, (UnitLayer(brute.random_chain(3, (2, 3, 1), bias=False).layers[0].rows,
-                                       step=True),), plain.outputs)
+                                       name="step"),), plain.outputs)
     with pytest.raises(Refused, match="step unit"):
         region_at(places(charts(on_wall, BOX)), [0, 0])
 

@@ -45,7 +45,7 @@ def pooled(seed: int, k: int = 2, step: bool = False) -> Chart:
     last[:, 0] = [-9, 12, 5]
     last[:, 1 + k + WIDE :] = random.integers(-1, 2, (3, WIDE))
     layers = (
-        UnitLayer(rows_of((values - after).tolist(), 8), step),
+        UnitLayer(rows_of((values - after).tolist(), 8), "step" if step else "relu"),
         UnitLayer(rows_of(second.tolist(), 8)), UnitLayer(rows_of(last.tolist(), 4)),
     )
     outputs = ExactSparse.zeros((1, 1 + k + 2 * WIDE + 3))

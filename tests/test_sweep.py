@@ -14,7 +14,7 @@ import networks
 from isoform.certificate.basis import Basis, backward_range, interval_range
 from isoform.certificate.codes import Codes
 from isoform.certificate.sweep import run
-from isoform.certificate.verdict import Proved, Refuted, Undecided
+from isoform.certificate.verdict import Proved, Refuted
 from isoform.network.claim import Claim, Equal, SameDecision, Within
 from isoform.network.domain import Binary, Box, Everywhere, FiniteSet, Union, bound_to
 from isoform.network.evaluate import evaluate_exact
@@ -239,7 +239,7 @@ def test_undecided_says_why() -> None:
     assert isinstance(prove(networks.network(bent), networks.network(flat), EQUAL), Proved)
 
 
-def test_maximum_in_two_orders_is_undecided_or_better() -> None:
+def test_maximum_in_two_orders_is_proved_by_common_regions() -> None:
     """max(max(a, b), c) against max(a, max(b, c)): equal, but the set of hinges differs."""
 
     def maximum(order: tuple[int, int, int]) -> Network:
@@ -259,10 +259,9 @@ def test_maximum_in_two_orders_is_undecided_or_better() -> None:
         gap = build.linear([one, pick(c, -1.0)], (top, 0))
         return build.build(build.linear([one, pick(c)], (build.add(Relu(), (gap,), 1), 0)))
 
-    verdict = prove(maximum((0, 1, 2)), maximum((2, 1, 0)), Claim(Equal(), Box(-1, 1)), timeout=1)
-    assert isinstance(verdict, Undecided)
-    assert verdict.lower == 0 and verdict.upper is not None and verdict.upper > 0
-    assert verdict.reason
+    verdict = prove(maximum((0, 1, 2)), maximum((2, 1, 0)), Claim(Equal(), Box(-1, 1)), timeout=60)
+    assert isinstance(verdict, Proved)
+    assert [item.data for item in verdict.certificate.evidence if isinstance(item.data, CommonCells)]
     assert not isinstance(
         prove(maximum((0, 1, 2)), maximum((2, 1, 0)), Claim(Equal(), Everywhere()), timeout=0.5),
         Refuted,

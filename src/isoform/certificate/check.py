@@ -24,6 +24,8 @@ from isoform.certificate.reduction import Reduction, reduced, relation_of
 from isoform.certificate.region_count import count_regions
 from isoform.certificate.region_evidence import Regions
 from isoform.certificate.rounding import check_rounding
+from isoform.certificate.tree import check_trees
+from isoform.certificate.tree_evidence import Trees
 from isoform.certificate.wellformed import check_network
 from isoform.errors import CertificateRejected, DomainError, Refused, UnsupportedModel
 from isoform.network.claim import (
@@ -95,9 +97,16 @@ def check(
         raise CertificateRejected("evidence", f"{type(error).__name__}: {error}") from None
     return Accepted(
         claim=certificate.claim, holds=holds, statement=statement(certificate, holds),
-        grade="exact", seconds=time.perf_counter() - started,
+        grade=grade_of(certificate), seconds=time.perf_counter() - started,
         compared=source is not None and target is not None, upper=upper,
     )
+
+
+def grade_of(certificate: Certificate) -> str:
+    """In which arithmetic the evidence was checked: integers that are exact, or that are rounded
+    outward."""
+    rounded = any(isinstance(item.data, Trees) for item in certificate.evidence)
+    return "fixed" if rounded else "exact"
 
 
 def statement(certificate: Certificate, holds: bool) -> str:
@@ -250,5 +259,8 @@ def checked(
         case CommonCells():
             bound = common_cells(item.data, certificate.source, second, domain, relation)
             return True, bound, direct
+        case Trees():
+            found = check_trees(item.data, certificate.source, second, domain, relation)
+            return True, found, direct
         case Regions():
             raise CertificateRejected("claim", "a list of regions proves only their number")

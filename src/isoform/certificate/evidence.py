@@ -21,6 +21,7 @@ from isoform.certificate.arrays import (
 from isoform.certificate.cell_evidence import CommonCells, decode_cells, encode_cells
 from isoform.certificate.codes import Code, Codes
 from isoform.certificate.region_evidence import Regions, decode_regions, encode_regions
+from isoform.certificate.tree_evidence import Trees, decode_trees, encode_trees
 from isoform.network.linear_map import Constant
 from isoform.numerics.exact import Exact
 
@@ -53,7 +54,7 @@ class Rounding:
     and `rounds` satisfy the claim."""
 
 
-Data = Sweep | Counterexample | Enumerate | Rounding | Regions | CommonCells
+Data = Sweep | Counterexample | Enumerate | Rounding | Regions | CommonCells | Trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def encode_evidence(item: Evidence, arrays: Arrays) -> dict[str, Any]:
             return record | {"kind": "enumerate", "data": {}}
         case Rounding():
             return record | {"kind": "rounding", "data": {}}
+        case Trees():
+            return record | {"kind": "tree", "data": encode_trees(item.data, arrays)}
         case Regions():
             return record | {"kind": "regions", "data": encode_regions(item.data, arrays)}
         case CommonCells():
@@ -129,6 +132,8 @@ def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
             found = Enumerate()
         case "rounding":
             found = Rounding()
+        case "tree":
+            found = decode_trees(data, arrays)
         case "regions":
             found = decode_regions(data, arrays)
         case "cells":

@@ -124,10 +124,11 @@ def forbidden_sets(relation: Comparison, n: int, m: int) -> tuple[Forbidden, ...
     found = []
     if isinstance(relation, SameDecision):
         for c in range(m):
-            others = np.delete(unit, c, axis=0) - unit[c]  # f_k - f_c <= -M
             for j in range(m):
                 if j == c:
                     continue
+                order = [k for k in range(m) if k not in (c, j)] + [j]
+                others = unit[order] - unit[c]  # f_k - f_c <= -M
                 rows = np.zeros((m, n + 2 * m), dtype=object)
                 rows[: m - 1, n : n + m] = others
                 rows[m - 1, n + m :] = unit[c] - unit[j]  # g_c - g_j < 0

@@ -17,7 +17,7 @@ import numpy as np
 from isoform.errors import UnsupportedModel
 from isoform.network.linear_map import exact
 from isoform.network.network import Network
-from isoform.network.operators import Concat, Linear, Relu, Select, Step
+from isoform.network.operators import Concat, Linear, Opaque, Operator, Relu, Select, Step
 from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse, stack, total
 
@@ -25,15 +25,20 @@ from isoform.numerics.sparse import ExactSparse, stack, total
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitLayer:
     """n units: rows (n, 1 + d + number of earlier units) of their pre-activations, columns in the
-    order constant, inputs, outputs of earlier units. step: each unit gives 1 where z >= 0, else 0
-    (otherwise max(z, 0))."""
+    order constant, inputs, outputs of earlier units. name: what each unit does with its
+    pre-activation z: "relu" gives max(z, 0), "step" 1 where z >= 0, else 0; otherwise the name of a
+    function applied to each entry (a network with one is no piecewise-linear graph)."""
 
     rows: ExactSparse
-    step: bool = False
+    name: str = "relu"
 
     @property
     def size(self) -> int:
         return self.rows.shape[0]
+
+    @property
+    def step(self) -> bool:
+        return self.name == "step"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +63,8 @@ class UnitLayers:
         return not any(layer.step for layer in self.layers)
 
 
-def unit_layers(network: Network) -> UnitLayers:
-    """The layers of a primitive network.
+def unit_layers(network: Network, *, curved: bool = False) -> UnitLayers:
+    """The layers of a primitive network. curved: smooth functions of single entries are units too.
 
     Raises UnsupportedModel with every node that makes it no piecewise-linear graph (products,
     smooth functions, recurrences that are not unrolled).
@@ -68,7 +73,9 @@ def unit_layers(network: Network) -> UnitLayers:
     foreign = [
         f"value {value}: {getattr(node.operator, 'name', type(node.operator).__name__)} "
         "is not piecewise linear"
-        for value, node in network.items() if not isinstance(node.operator, allowed)
+        for value, node in network.items()
+        if not isinstance(node.operator, allowed)
+        and not (curved and isinstance(node.operator, Opaque) and not node.operator.group)
     ]
     if foreign:
         raise UnsupportedModel("linear regions of this network", foreign)
@@ -87,11 +94,16 @@ def unit_layers(network: Network) -> UnitLayers:
                 values.append(stack([operand.widened(width) for operand in operands]))
             case _:
                 rows = operands[0].widened(width).reduced()
-                layers.append(UnitLayer(rows, isinstance(node.operator, Step)))
+                layers.append(UnitLayer(rows, unit_name(node.operator)))
                 values.append(ExactSparse.eye(rows.shape[0], width + rows.shape[0], at=width))
                 width += rows.shape[0]
     outputs = values[network.outputs[0]].widened(width).reduced()
     return UnitLayers(d, tuple(layers), outputs)
+
+
+def unit_name(operator: Operator) -> str:
+    """What `UnitLayer` calls it."""
+    return operator.name if isinstance(operator, Opaque) else type(operator).__name__.lower()
 
 
 def affine(operator: Linear, operands: list[ExactSparse], n: int, width: int) -> ExactSparse:
@@ -130,6 +142,6 @@ def substituted(layers: UnitLayers, constant: Exact, matrix: Exact) -> UnitLayer
             old = stack([old, ExactSparse.eye(units, 1 + k + units, at=1 + k)])
         return (rows @ old).reduced()
 
-    made = tuple(UnitLayer(moved(layer.rows), layer.step) for layer in layers.layers)
+    made = tuple(UnitLayer(moved(layer.rows), layer.name) for layer in layers.layers)
     return UnitLayers(k, made, moved(layers.outputs))
 

@@ -184,7 +184,7 @@ def first_units(chart: Chart, count: int) -> UnitLayers:
         if start >= count:
             break
         rows = layer.rows.take(range(min(layer.size, count - start)))
-        kept.append(UnitLayer(rows, layer.step))
+        kept.append(UnitLayer(rows, layer.name))
     none = ExactSparse.zeros((0, 1 + layers.dimension + count))
     return UnitLayers(layers.dimension, tuple(kept), none)
 

@@ -12,15 +12,17 @@ from isoform.certificate.evidence import Data, Evidence
 from isoform.certificate.reduction import reduced
 from isoform.certificate.wellformed import check_network
 from isoform.errors import CertificateRejected, Refused
-from isoform.network.claim import Arithmetic, Claim, SameDecision
+from isoform.network.claim import Arithmetic, Avoids, Claim, SameDecision
 from isoform.network.domain import Box, bound_to, hull
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
+from isoform.numerics.exact import Exact
 from isoform.verify.goal import check_relation
 from isoform.version import VERSION
 
 Report = Callable[[str], None]
 ATTACK_SECONDS = 5.0
+SEARCH_SECONDS = 30.0  # of splitting, where no timeout is given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Context:
     reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     trace: tuple[str, ...] = ()
     timeout: float | None = None
+    points: tuple[Exact, ...] = ()
     seed: int = 0
     report: Report = field(default=lambda line: None)
 
@@ -61,6 +64,11 @@ class Question:
             return ATTACK_SECONDS
         return max(0.0, self.context.timeout - self.seconds())
 
+    def deadline(self) -> float:
+        """When the searches end, on the clock of `time.perf_counter`."""
+        timeout = self.context.timeout
+        return self.started + (SEARCH_SECONDS if timeout is None else timeout)
+
     def certificate(self, data: Data) -> Certificate:
         source, target = self.written or (self.source, self.target)
         return Certificate(
@@ -76,7 +84,7 @@ def asked(source: Network, target: Network, claim: Claim, context: Context) -> Q
         ("inputs", source.dimension, target.dimension),
         ("outputs", source.output_dimension, target.output_dimension),
     ):
-        if first != second:
+        if first != second and not (what == "outputs" and isinstance(claim.relation, Avoids)):
             raise Refused(
                 f"the networks have {first} and {second} {what}; functions of different shape are "
                 "never equal, compare networks with the same signature"
@@ -91,7 +99,8 @@ def asked(source: Network, target: Network, claim: Claim, context: Context) -> Q
         raise Refused("a decision needs at least two outputs; this network has one")
     check_relation(claim.relation)
     domain = bound_to(claim.domain, source.dimension)
-    networks = to_primitive(source), to_primitive(target)
+    lowered = to_primitive(source)
+    networks = lowered, lowered if target is source else to_primitive(target)
     for network in networks:
         try:
             check_network(network)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixed point: integers over 2^bits in arrays of 64 bits, every rounding counted.
+
+Matrix products run on parts of the integers so short that all sums stay below 2^53, where products
+and sums of doubles are exact in every order; everything else is 64-bit integer arithmetic whose
+sizes are tested. The differential bounds are written over this class; `Floats`, which the prover
+uses to search, has the same methods without the counting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoform.errors import CertificateRejected
+from isoform.numerics.exact import Exact
+from isoform.numerics.sparse import ExactSparse
+
+PART = 26  # bits of a part of a number
+WIDE = 2 * PART  # numbers stay below 2^WIDE
+SLOPE = 30  # bits behind the point of a slope
+MOST_WEIGHT = 40  # bits of a weight over the common power of two
+MOST_TERMS = 512  # products that 64 bits add up
+EXACT = 53  # integers below 2^EXACT are doubles
+
+
+def overflow(what: str) -> CertificateRejected:
+    return CertificateRejected(
+        "fixed point", f"{what} too large for the numbers of bits that the evidence asks for"
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """A matrix (n, m) as integers over 2^shift, in parts of `width` bits, the lowest first, each in
+    doubles; rounded: whether entries were rounded, by at most one half."""
+
+    parts: tuple[np.ndarray, ...]
+    width: int
+    shift: int
+    rounded: bool
+    shape: tuple[int, int]
+
+
+class Fixed:
+    """Arithmetic over 2^-bits. "unit" is 2^-bits. A value is an int64 array below 2^52."""
+
+    dtype = np.dtype(np.int64)
+
+    def __init__(self, bits: int):
+        if not 8 <= bits <= 44:
+            raise CertificateRejected("fixed point", f"{bits} bits, 8 to 44 are possible")
+        self.bits = bits
+        self.infinity = (1 << WIDE) - 1
+
+    def rounded(self, value: Exact, *, up: bool) -> np.ndarray:
+        """Exact numbers as values, outward."""
+        over = value.numerator << self.bits
+        found = -((-over) // value.denominator) if up else over // value.denominator
+        return self.kept(np.asarray(found, dtype=object))
+
+    def kept(self, value: np.ndarray) -> np.ndarray:
+        """The value, when it is small enough to compute with."""
+        if value.size and max(abs(value.max()), abs(value.min())) > self.infinity:
+            raise overflow("a number is")
+        return value.astype(np.int64, copy=False)
+
+    def weights(self, matrix: ExactSparse) -> Weights:
+        """A matrix prepared for products from the left: coefficients (R, n) @ (n, m)."""
+        n, m = matrix.shape
+        denominator = matrix.denominator
+        power = (denominator & -denominator).bit_length() - 1
+        largest = max((abs(int(v)) for v in matrix.data), default=0)
+        size = max(0, (largest // denominator).bit_length())
+        dyadic = denominator == 1 << power
+        shift = power if dyadic and power + size <= MOST_WEIGHT else MOST_WEIGHT - size
+        shift = max(0, min(shift, 62))
+        doubled = (matrix.data << (shift + 1)) // denominator if len(matrix.data) else matrix.data
+        whole = (doubled + 1) >> 1  # nearest, ties up
+        rounded = not (dyadic and shift == power)
+        dense = np.zeros((n, m), dtype=np.int64)
+        dense[matrix.row_numbers(), matrix.columns] = whole.astype(np.int64)
+        width = EXACT - PART - (n - 1).bit_length()
+        if width < 4:
+            raise overflow("a layer is")
+        sign, left = np.sign(dense), np.abs(dense)
+        parts: list[np.ndarray] = []
+        while left.any() or not parts:
+            parts.append((sign * (left & ((1 << width) - 1))).astype(np.float64))
+            left = left >> width
+        return Weights(tuple(parts), width, shift, rounded, (n, m))
+
+    def rows(self, matrix: ExactSparse) -> np.ndarray:
+        """A matrix as rows of coefficients, each off by less than a unit."""
+        dense = np.zeros(matrix.shape, dtype=object)
+        dense[matrix.row_numbers(), matrix.columns] = (
+            (matrix.data << self.bits) // matrix.denominator if len(matrix.data) else matrix.data
+        )
+        return self.kept(dense)
+
+    def product(self, left: np.ndarray, right: Weights) -> tuple[np.ndarray, np.ndarray]:
+        """left (R, n) times a matrix: (R, m), and how many units each entry of a row may be off."""
+        high, low = left >> PART, left & ((1 << PART) - 1)
+        halves = (low.astype(np.float64), high.astype(np.float64))
+        total = np.zeros((len(left), right.shape[1]), dtype=np.int64)
+        terms = 0
+        for i, part in enumerate(right.parts):
+            for j, half in enumerate(halves):
+                exact = (half @ part).astype(np.int64)
+                total += self.shifted(exact, i * right.width + j * PART - right.shift)
+                terms += 1
+        off = np.full(len(left), terms, dtype=np.int64)
+        if right.rounded:
+            sizes = self.kept(np.abs(left).sum(axis=1))
+            off += (sizes >> (right.shift + 1)) + 1
+        return self.kept(total), off
+
+    def shifted(self, value: np.ndarray, by: int) -> np.ndarray:
+        """value * 2^by, rounded down by less than one."""
+        if by <= 0:
+            return value >> min(-by, 63)
+        if value.size and int(np.abs(value).max()) >> max(0, 59 - by):
+            raise overflow("a product is")
+        return value << by
+
+    def times(self, left: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Coefficients times slopes (integers over 2^SLOPE, below 2^32): off by less than two
+        units."""
+        high, low = left >> PART, left & ((1 << PART) - 1)
+        return ((high * slope) >> (SLOPE - PART)) + ((low * slope) >> SLOPE)
+
+    times_off = 2
+
+    def dot(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Upper bound of the sum of products along the last axis, in units."""
+        if left.shape[-1] > MOST_TERMS:
+            return self.dot(left[:, :MOST_TERMS], right[:, :MOST_TERMS]) + self.dot(
+                left[:, MOST_TERMS:], right[:, MOST_TERMS:]
+            )
+        high, low = left >> PART, left & ((1 << PART) - 1)
+        top, rest = right >> PART, right & ((1 << PART) - 1)
+        first = np.einsum("rn,rn->r", high, top)
+        middle = np.einsum("rn,rn->r", high, rest) + np.einsum("rn,rn->r", low, top)
+        last = np.einsum("rn,rn->r", low, rest)
+        bits = self.bits
+        total = self.shifted(first, WIDE - bits) + self.shifted(middle, PART - bits)
+        return total + (last >> bits) + 3
+
+    def slack(self, off: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """What coefficients that are off by so many units cost on values whose sizes add up so."""
+        if (off.size and int(off.max()) >> 20) or (size.size and int(size.max()) >> 58):
+            raise overflow("an error is")
+        high, low = size >> PART, size & ((1 << PART) - 1)
+        return self.shifted(off * high, PART - self.bits) + ((off * low) >> self.bits) + 2
+
+    def slope(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """above / below for 0 <= above <= below, 0 where below is 0, as a slope: any would do."""
+        ratio = above / np.maximum(below, 1)
+        return np.clip(np.round(ratio * (1 << SLOPE)), 0, 1 << SLOPE).astype(np.int64)
+
+    def one(self) -> int:
+        """The slope 1."""
+        return 1 << SLOPE
+
+    def steep(self, slope: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """slope * value, rounded up."""
+        return -self.times(-value, slope)
+
+    def middle(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """A value between two values."""
+        return (low + high) >> 1
+
+    def least(self) -> int:
+        """The smallest difference of values."""
+        return 1

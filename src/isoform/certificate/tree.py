@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether splitting trees close every forbidden set on a domain.
+
+A child is its parent with one more closed half, so the leaves cover the domain by construction and
+no geometry is checked. Bounds that hold on a node hold on its children; what is bounded anew is
+what was not settled there. Everything is fixed point, rounded outward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from isoform.certificate.arrays import malformed
+from isoform.certificate.closing import Forms, forms_of
+from isoform.certificate.differential import Boxes, Differential
+from isoform.certificate.fixed import Fixed
+from isoform.certificate.relaxation import Layer
+from isoform.certificate.tree_evidence import Split, Tree, Trees
+from isoform.errors import CertificateRejected
+from isoform.network.claim import (
+    Comparison,
+    Equal,
+    Forbidden,
+    Within,
+    forbidden_sets,
+    tolerances,
+)
+from isoform.network.domain import Box, Domain, Union, bound_to, hull
+from isoform.network.network import Network
+from isoform.network.paired import Paired, Slots, paired
+from isoform.network.unit_layers import substituted, unit_layers
+from isoform.numerics.exact import Exact, concatenate
+
+BATCH = 128  # boxes that are bounded together
+DEEPEST = 4_096
+HALF = Exact.of(np.array(0.5))
+MOST_WEIGHTS = 1 << 26  # of both networks as rows over inputs and slots
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One box of the domain: both networks over u in [-1, 1]^d, and the forms to bound."""
+
+    pair: Paired
+    forms: Forms
+
+
+def parts_of(
+    source: Network, target: Network, domain: Domain, sets: tuple[Forbidden, ...],
+    slots: tuple[Slots, ...],
+) -> list[Part]:
+    """The boxes of the domain, each with the networks in its coordinates."""
+    first, second = unit_layers(source), unit_layers(target)
+    made = []
+    for box in boxes_of(bound_to(domain, source.dimension)):
+        middle, half = (box.low + box.high) * HALF, (box.high - box.low) * HALF
+        constant = concatenate([Exact.of([1]), middle]).reduced()
+        stretch = Exact.eye(len(half)) * half
+        matrix = concatenate([Exact.zeros((1, len(half))), stretch]).reduced()
+        pair = paired(
+            substituted(first, constant, matrix), substituted(second, constant, matrix),
+            slots,
+        )
+        made.append(Part(pair, forms_of(sets, pair, constant, matrix)))
+    return made
+
+
+def boxes_of(domain: Domain) -> list[Box]:
+    """Boxes that cover the domain together."""
+    if isinstance(domain, Union):
+        return [box for part in domain.parts for box in boxes_of(part)]
+    box = hull(domain)
+    if box is None:
+        raise CertificateRejected("tree", "the domain has no bounds")
+    return [box]
+
+
+def check_trees(
+    data: Trees, source: Network, target: Network, domain: Domain, relation: Comparison
+) -> Fraction | None:
+    """The trees prove the relation on the domain, or CertificateRejected. Returns an upper value of
+    the largest difference, for relations that are about one."""
+    sets = forbidden_sets(relation, source.dimension, source.output_dimension)
+    worst = closed_by_trees(data, source, target, domain, sets)
+    if not isinstance(relation, Equal | Within):
+        return None
+    eps = tolerances(relation, source.output_dimension).fractions()
+    sides = zip(eps, worst[0::2], worst[1::2], strict=True)
+    return max(Fraction(0), *(allowed + max(pair) for allowed, *pair in sides))
+
+
+def closed_by_trees(
+    data: Trees, source: Network, target: Network, domain: Domain, sets: tuple[Forbidden, ...]
+) -> list[Fraction]:
+    """The trees close every set on every part of the domain, or CertificateRejected. Returns for
+    each set the largest value, at most 0, of the forms that close it."""
+    ops = Fixed(data.bits)
+    parts = parts_of(source, target, domain, sets, data.slots)
+    worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
+    wanted = {(part, s) for part in range(len(parts)) for s in range(len(sets))}
+    for number, tree in enumerate(data.trees):
+        if not 0 <= tree.part < len(parts) or np.any((tree.sets < 0) | (tree.sets >= len(sets))):
+            raise malformed(f"tree {number} is about a part or a set that is not there")
+        part = parts[tree.part]
+        try:
+            np.maximum.at(worst, tree.sets, walk(Differential(part.pair, ops), part.forms, tree))
+        except CertificateRejected as error:
+            raise CertificateRejected(f"tree {number}", error.why) from None
+        wanted -= {(tree.part, int(s)) for s in tree.sets}
+    if wanted:
+        raise CertificateRejected("tree", f"{len(wanted)} forbidden sets have no tree")
+    return [Fraction(value, 1 << data.bits) for value in worst.tolist()]
+
+
+def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
+    """Every leaf of a tree closes the tree's sets; the largest value that closed each of them."""
+    second, place = shape_of(tree, bounds)
+    rows = Rows(bounds, forms)
+    ends = np.full((1, bounds.d), 1 << bounds.ops.bits, dtype=np.int64)
+    open_sets = np.zeros((1, len(forms.closes)), dtype=bool)
+    open_sets[0, tree.sets] = True
+    worst = np.full(len(forms.closes), -bounds.ops.infinity, dtype=np.int64)
+    stack = [(np.zeros(1, dtype=np.int64), bounds.whole(-ends, ends), open_sets)]
+    while stack:
+        at, boxes, left = stack.pop()
+        if len(at) > BATCH:
+            stack.append((at[BATCH:], boxes.take(np.arange(BATCH, len(at))), left[BATCH:]))
+            at, boxes, left = at[:BATCH], boxes.take(np.arange(BATCH)), left[:BATCH]
+        boxes, layers, empty = bounds.settle(boxes)
+        closed, value = rows.closed(boxes, layers, left & ~empty[:, None])
+        np.maximum(worst, np.where(closed, value, -bounds.ops.infinity).max(axis=0), out=worst)
+        left = left & ~closed & ~empty[:, None]
+        leaf = tree.tokens[at] == Split.LEAF
+        if left[leaf].any():
+            which = int(at[leaf][left[leaf].any(axis=1)][0])
+            raise CertificateRejected("tree", f"the leaf at token {which:,} is not closed")
+        inner = np.flatnonzero(~leaf & left.any(axis=1))  # below a closed node nothing is needed
+        if len(inner):
+            at = at[inner]
+            halves = split(bounds, boxes.take(inner), tree.tokens[at], place[at])
+            stack.append((np.concatenate((at + 1, second[at])), halves,
+                          np.concatenate((left[inner], left[inner]))))
+    return worst[tree.sets]
+
+
+def shape_of(tree: Tree, bounds: Differential) -> tuple[np.ndarray, np.ndarray]:
+    """For each token the token of its second child (0 for leaves), and its slot or input."""
+    count = len(tree.tokens)
+    if count == 0 or np.any(tree.tokens > max(Split)):
+        raise malformed("tokens of a tree that are none")
+    inner = np.flatnonzero(tree.tokens != Split.LEAF)
+    if len(inner) != len(tree.places) or 2 * len(inner) + 1 != count:
+        raise malformed("a tree that ends too early or too late")
+    place = np.zeros(count, dtype=np.int64)
+    place[inner] = tree.places
+    limit = np.where(tree.tokens == Split.INPUT, bounds.d, bounds.units)
+    if np.any((place < 0) | (place >= np.maximum(limit, 1))):
+        raise malformed("a split of a slot or input that is not there")
+    second = np.zeros(count, dtype=np.int64)
+    waiting: list[int] = []  # splits whose second child has not begun
+    for at, token in enumerate(tree.tokens.tolist()):
+        if token != Split.LEAF:
+            waiting.append(at)
+            if len(waiting) > DEEPEST:
+                raise malformed(f"a tree deeper than {DEEPEST:,}")
+        elif waiting:
+            second[waiting.pop()] = at + 1
+        elif at + 1 != count:
+            raise malformed("tokens behind the end of a tree")
+    return second, place
+
+
+def split(bounds: Differential, boxes: Boxes, kinds: np.ndarray, places: np.ndarray) -> Boxes:
+    """Both halves of B boxes: first all sides below, then all sides above."""
+    count = len(boxes)
+    low, high, signs = (
+        np.concatenate((part, part)) for part in (boxes.low, boxes.high, boxes.signs)
+    )
+    halved = np.flatnonzero(kinds == Split.INPUT)
+    i = places[halved]
+    middle = bounds.ops.middle(low[halved, i], high[halved, i])
+    high[halved, i] = middle
+    low[count + halved, i] = middle
+    cut = np.flatnonzero(kinds != Split.INPUT)
+    value = kinds[cut].astype(np.int64) - Split.SOURCE
+    signs[cut, places[cut], value] = -1
+    signs[count + cut, places[cut], value] = 1
+    return Boxes(low, high, np.concatenate((boxes.bounds, boxes.bounds)), signs)
+
+
+class Rows:
+    """The forms of a part as coefficients."""
+
+    def __init__(self, bounds: Differential, forms: Forms):
+        self.bounds, self.forms = bounds, forms
+        self.p, self.q = bounds.ops.rows(forms.targets.p), bounds.ops.rows(forms.targets.q)
+
+    def upper(
+        self, boxes: Boxes, layers: list[Layer], box: np.ndarray, form: np.ndarray
+    ) -> np.ndarray:
+        """Upper bounds (R,) of forms on boxes."""
+        found = [np.zeros(0, dtype=self.bounds.ops.dtype)]
+        for piece in self.bounds.pieces(self.bounds.count, len(box)):
+            b, t = box[piece], form[piece]
+            rows = self.bounds.carried(b, self.p[t], self.q[t], self.bounds.count, layers)
+            found.append(self.bounds.concluded(rows, boxes, layers, self.bounds.count))
+        return np.concatenate(found)
+
+    def closed(
+        self, boxes: Boxes, layers: list[Layer], left: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B, S): which of the sets that are left are closed on each box, and the least value of a
+        form that is low enough."""
+        closes = self.forms.closes
+        box, form = np.nonzero(left @ closes)
+        value = np.full((len(left), closes.shape[1]), self.bounds.ops.infinity)
+        upper = self.upper(boxes, layers, box, form)
+        value[box, form] = np.where(self.forms.closed(upper, form), upper, value[box, form])
+        least = np.stack([value[:, forms].min(axis=1) for forms in closes], axis=1)
+        return left & (least <= 0), least

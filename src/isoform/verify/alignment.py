@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which units of two networks lie side by side: by order where that fits, else by simulation.
+
+Units are compared by their pre-activations at sample points. Layers are paired in order so that as
+many units as possible find a partner, units within two layers by a minimum-cost assignment;
+whoever has no partner stands alone. Nothing here needs to be right: every choice of slots gives the
+same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+
+from isoform.network.domain import Box
+from isoform.network.paired import NOBODY, Slots
+from isoform.network.unit_layers import UnitLayers
+from isoform.numerics.exact import Exact
+from isoform.numerics.sparse import ExactSparse
+from isoform.verify.signatures import sample
+
+ALIKE = 0.3  # largest distance of signatures, relative to the longer, of a pair worth following
+MOST_PAIRS = 1 << 22  # of units, between two layers; larger layers are paired by order
+NEAR_ONE = 2.0**-6  # factors this near to 1 are 1
+
+
+def aligned(source: UnitLayers, target: UnitLayers, box: Box, seed: int) -> tuple[Slots, ...]:
+    """Slots for all units of both networks."""
+    points = sample(box, seed)
+    first, second = signatures(source, points), signatures(target, points)
+    shapes = [[(layer.size, layer.name) for layer in net.layers] for net in (source, target)]
+    if shapes[0] == shapes[1] and all(
+        np.median(distances(a, b)) < ALIKE for a, b in zip(first, second, strict=True)
+    ):
+        return tuple(
+            Slots(unit, unit, Exact(np.array([1] * len(unit), dtype=object)))
+            for unit in map(np.arange, source.starts[:-1], source.starts[1:])
+        )
+    matches = [
+        [matched(a, b, one.name, two.name) for b, two in zip(second, target.layers, strict=True)]
+        for a, one in zip(first, source.layers, strict=True)
+    ]
+    return tuple(slots_of(source, target, matches))
+
+
+def signatures(layers: UnitLayers, points: np.ndarray) -> list[np.ndarray]:
+    """Pre-activations at points (count, d), one array (count, n) for each layer."""
+    values = np.concatenate((np.ones((len(points), 1)), points), axis=1)
+    found = []
+    for layer in layers.layers:
+        with np.errstate(all="ignore"):
+            z = np.nan_to_num(np.asarray((in_floats(layer.rows) @ values.T).T))
+            found.append(z)
+            h = np.maximum(z, 0) if layer.name == "relu" else np.tanh(z)  # any curve will do
+        values = np.concatenate((values, h), axis=1)
+    return found
+
+
+def in_floats(rows: ExactSparse) -> csr_array:
+    data = Exact(rows.data, rows.denominator).to_float() if len(rows.data) else np.zeros(0)
+    return csr_array((data, rows.columns, rows.starts), shape=rows.shape)
+
+
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Relative distance of each column of a from that of b."""
+    size = np.maximum(np.linalg.norm(a, axis=0), np.linalg.norm(b, axis=0))
+    return np.linalg.norm(a - b, axis=0) / np.where(size > 0, size, 1)
+
+
+def matched(
+    a: np.ndarray, b: np.ndarray, one: str, two: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns of a and of b that resemble each other, with the ratio b / a > 0."""
+    none = np.zeros(0, dtype=np.int64)
+    if one != two or a.shape[1] * b.shape[1] > MOST_PAIRS:
+        return none, none, np.zeros(0)
+    norms = [np.linalg.norm(part, axis=0) for part in (a, b)]
+    unit = [part / np.where(norm > 0, norm, 1) for part, norm in zip((a, b), norms, strict=True)]
+    cost = 1 - unit[0].T @ unit[1]  # half the squared distance of the normalised columns
+    rows, columns = linear_sum_assignment(np.where(np.isfinite(cost), cost, 2))
+    near = cost[rows, columns] < ALIKE**2 / 2
+    rows, columns = rows[near], columns[near]
+    ratio = norms[1][columns] / norms[0][rows] if one == "relu" else np.ones(len(rows))
+    if one != "relu":
+        close = distances(a[:, rows], b[:, columns]) < ALIKE
+        rows, columns, ratio = rows[close], columns[close], ratio[close]
+    return rows, columns, ratio
+
+
+def slots_of(
+    source: UnitLayers, target: UnitLayers,
+    matches: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]],
+) -> list[Slots]:
+    """Layers paired in order with the most matches in all, and the others between them."""
+    rows, columns = len(source.layers), len(target.layers)
+    most = np.zeros((rows + 1, columns + 1), dtype=np.int64)
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            together = len(matches[i][j][0]) + most[i + 1, j + 1]
+            most[i, j] = max(together, most[i + 1, j], most[i, j + 1])
+    made, i, j = [], 0, 0
+    while i < rows or j < columns:
+        if i < rows and j < columns and len(matches[i][j][0]) and (
+            most[i, j] == len(matches[i][j][0]) + most[i + 1, j + 1]
+        ):
+            made.append(together_of(source, target, i, j, matches[i][j]))
+            i, j = i + 1, j + 1
+        elif i < rows and (j == columns or most[i, j] == most[i + 1, j]):
+            made.append(alone(np.arange(*source.starts[i : i + 2]), first=True))
+            i += 1
+        else:
+            made.append(alone(np.arange(*target.starts[j : j + 2]), first=False))
+            j += 1
+    return made
+
+
+def together_of(
+    source: UnitLayers, target: UnitLayers, i: int, j: int,
+    match: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Slots:
+    """One layer of slots: pairs first, then who has no partner."""
+    rows, columns, ratio = match
+    own = np.setdiff1d(np.arange(source.layers[i].size), rows)
+    other = np.setdiff1d(np.arange(target.layers[j].size), columns)
+    nobody = [np.full(len(part), NOBODY) for part in (own, other)]
+    first = np.concatenate((rows + source.starts[i], own + source.starts[i], nobody[1]))
+    second = np.concatenate((columns + target.starts[j], nobody[0], other + target.starts[j]))
+    factors = [factor(value) for value in ratio.tolist()] + [1] * (len(own) + len(other))
+    return Slots(first, second, Exact.of(np.array(factors, dtype=object)))
+
+
+def alone(units: np.ndarray, *, first: bool) -> Slots:
+    nobody = np.full(len(units), NOBODY)
+    ones = Exact(np.array([1] * len(units), dtype=object))
+    return Slots(units, nobody, ones) if first else Slots(nobody, units, ones)
+
+
+def factor(ratio: float) -> Fraction | int:
+    """A short number near a ratio: 1, a power of two where it is one, else twelve bits."""
+    if not math.isfinite(ratio) or ratio <= 0 or abs(ratio - 1) < NEAR_ONE:
+        return 1
+    mantissa, exponent = math.frexp(ratio)
+    if not -60 < exponent < 60:
+        return 1
+    return Fraction(round(mantissa * 4096), 4096) * Fraction(2) ** exponent

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splitting: boxes are halved, or cut at a unit, until every forbidden set is closed on each.
+
+The search is best first, in batches, in doubles, over the checker's own rules; what it leaves is
+trees that the checker walks again in fixed point. Bounds of the open boxes are valid at every
+moment as far as doubles are, so that a search that is stopped still has a value to show.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from isoform.certificate.differential import Boxes, Carried, Differential
+from isoform.certificate.relaxation import Layer, Lines
+from isoform.certificate.tree import Part, Rows, split
+from isoform.certificate.tree_evidence import Split, Tree
+from isoform.network.paired import Paired
+from isoform.verify.floats import Floats
+
+BATCH = 128
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One node of a tree; kind LEAF until it is split. worst: the largest value that its box still
+    allows a form that would have to be below 0 (before it is bounded, its parent's)."""
+
+    parent: int
+    side: int
+    worst: float
+    kind: int = Split.LEAF
+    place: int = 0
+    children: tuple[int, int] = (-1, -1)
+
+
+class Traced(Differential):
+    """Passes that remember what the lines of each layer cost: (rows, slots) a layer."""
+
+    def __init__(self, pair: Paired, ops: Floats):
+        super().__init__(pair, ops)
+        self.costs: dict[int, list[np.ndarray]] = {}
+        self.watched = False
+        self.layer = 0
+
+    def through(
+        self, rows: Carried, layer: Layer, p: np.ndarray, q: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        if self.watched:
+            self.costs[id(layer)] = []
+        self.current = id(layer)
+        return super().through(rows, layer, p, q)
+
+    def line(self, rows: Carried, lines: Lines, coefficient: np.ndarray) -> np.ndarray:
+        if self.watched:
+            gap = (lines.high - lines.low)[rows.boxes]
+            self.costs[self.current].append(np.abs(coefficient) * gap)
+        return super().line(rows, lines, coefficient)
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """The search on one part of the domain. roots: one for every group of sets."""
+
+    part: Part
+    number: int
+    margin: float
+    bounds: Traced = field(init=False, repr=False)
+    rows: Rows = field(init=False, repr=False)
+    nodes: list[Node] = field(default_factory=list)
+    roots: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+    held: dict[int, tuple[Boxes, np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.bounds = Traced(self.part.pair, Floats())
+        self.rows = Rows(self.bounds, self.part.forms)
+
+    def cut(self, most: int) -> Search:
+        """The trees of the first nodes alone, for what they prove; not to be searched further."""
+        shown = copy.copy(self)
+        nodes = [
+            replace(node, kind=Split.LEAF) if node.children[1] >= most else node
+            for node in self.nodes[:most]
+        ]
+        shown.nodes = nodes
+        shown.waiting = [
+            (-node.worst, i) for i, node in enumerate(nodes) if node.kind == Split.LEAF
+        ]
+        heapq.heapify(shown.waiting)
+        return shown
+
+    def begin(self, sets: np.ndarray) -> None:
+        """One tree about these sets."""
+        ends = np.ones((1, self.bounds.d))
+        left = np.zeros((1, len(self.part.forms.closes)), dtype=bool)
+        left[0, sets] = True
+        self.roots.append((len(self.nodes), sets))
+        self.hold(Node(-1, 0, np.inf), self.bounds.whole(-ends, ends), left[0])
+
+    def hold(self, node: Node, boxes: Boxes, left: np.ndarray) -> int:
+        number = len(self.nodes)
+        self.nodes.append(node)
+        self.held[number] = boxes, left
+        heapq.heappush(self.waiting, (-node.worst, number))
+        return number
+
+    @property
+    def done(self) -> bool:
+        return not self.waiting
+
+    @property
+    def worst(self) -> float:
+        """The largest value that an open box allows a form that would have to be below 0."""
+        return -self.waiting[0][0] if self.waiting else -np.inf
+
+    def step(self, most: int | None = None) -> int:
+        """Bound the worst open boxes, close or split them; how many."""
+        count = min(BATCH, len(self.waiting), most or BATCH)
+        picked = [heapq.heappop(self.waiting)[1] for _ in range(count)]
+        held = [self.held.pop(number) for number in picked]
+        boxes = Boxes(*(np.concatenate([getattr(box, name) for box, _ in held])
+                        for name in ("low", "high", "bounds", "signs")))
+        left = np.stack([sets for _, sets in held])
+        boxes, layers, empty = self.bounds.settle(boxes)
+        value, best = self.values(boxes, layers, left)
+        for at, number in enumerate(picked):
+            self.nodes[number].worst = -np.inf if empty[at] else float(value[at][left[at]].max())
+        left = left & (value > 0) & ~empty[:, None]
+        value = np.where(left, value, -np.inf)
+        keep = np.flatnonzero(left.any(axis=1))
+        if not len(keep):
+            return count
+        boxes = boxes.take(keep)
+        layers = [taken(layer, keep) for layer in layers]
+        value, left, best = value[keep], left[keep], best[keep]
+        form = best[np.arange(len(keep)), value.argmax(axis=1)]
+        kinds, places = self.choose(boxes, layers, form)
+        halves = split(self.bounds, boxes, kinds, places)
+        for i, row in enumerate(keep):
+            node = self.nodes[picked[row]]
+            node.kind, node.place = int(kinds[i]), int(places[i])
+            below, above = (
+                self.hold(Node(picked[row], side, node.worst),
+                          halves.take(np.array([i + side * len(keep)])), left[i])
+                for side in (0, 1)
+            )
+            node.children = below, above
+        return count
+
+    def values(
+        self, boxes: Boxes, layers: list[Layer], left: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """For each box and set the least upper bound of a form, a little above, and that form."""
+        closes = self.part.forms.closes
+        box, form = np.nonzero(left @ closes)
+        upper = np.full((len(left), closes.shape[1]), np.inf)
+        upper[box, form] = self.rows.upper(boxes, layers, box, form)
+        table = np.where(closes[None], upper[:, None, :], np.inf)
+        return table.min(axis=2) + self.margin, table.argmin(axis=2)
+
+    def choose(
+        self, boxes: Boxes, layers: list[Layer], form: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where to split each box, for the sake of one form each."""
+        box = np.arange(len(boxes))
+        self.bounds.watched = True
+        rows = self.bounds.carried(box, self.rows.p[form], self.rows.q[form], self.bounds.count,
+                                   layers)
+        self.bounds.carry(rows, layers, self.bounds.count)
+        self.bounds.watched = False
+        score = np.abs(rows.inputs) * (boxes.high - boxes.low)
+        return np.full(len(box), Split.INPUT), score.argmax(axis=1)
+
+    def trees(self) -> list[Tree]:
+        """The trees as evidence."""
+        made = []
+        for root, sets in self.roots:
+            tokens, places, stack = [], [], [root]
+            while stack:
+                node = self.nodes[stack.pop()]
+                tokens.append(node.kind)
+                if node.kind != Split.LEAF:
+                    places.append(node.place)
+                    stack += [node.children[1], node.children[0]]
+            made.append(Tree(self.number, sets.astype(np.int64), np.array(tokens, dtype=np.uint8),
+                             np.array(places, dtype=np.int32)))
+        return made
+
+
+def taken(layer: Layer, keep: np.ndarray) -> Layer:
+    """The layer on some of the boxes."""
+    def lines(part: Lines) -> Lines:
+        return Lines(part.high_slope[keep], part.high[keep], part.low_slope[keep], part.low[keep])
+
+    return Layer(
+        lines(layer.source), lines(layer.target), lines(layer.difference), layer.exact[keep],
+        layer.apart[keep], layer.h_size[keep], layer.rho_size[keep], layer.cost[keep],
+    )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rungs of sweeps: equal by structure, or within a small eps by carried radii."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from isoform.certificate.basis import backward_range, interval_range
+from isoform.certificate.check import check
+from isoform.certificate.conclusion import decision_margin, largest
+from isoform.certificate.evidence import Data, Sweep
+from isoform.certificate.verdict import Proved
+from isoform.errors import CertificateRejected
+from isoform.network.claim import Relation, SameDecision, Within
+from isoform.network.size import measure
+from isoform.verify.identity import Swept, sweep
+from isoform.verify.question import Question
+
+BACKWARD_WEIGHTS = 120_000  # weights of both networks above which ranges stay interval ranges
+RADII_WEIGHTS = 40_000  # and for sweeps with radii or linear programmes
+
+
+def equal_by_structure(question: Question) -> Proved | None:
+    """Exact sweeps: interval ranges first, then ranges by backward substitution."""
+    question.context.report("sweeping exactly")
+    found = equal_by_sweep(question)
+    if found is None and worth_backward(question):
+        found = equal_by_sweep(question, backward=True)
+    return found
+
+
+def equal_by_programme(question: Question) -> Proved | None:
+    """An exact sweep with slopes from linear programmes for units that are nearly stable."""
+    if question.box is None or not worth_backward(question, RADII_WEIGHTS):
+        return None
+    question.context.report("sweeping with linear programmes")
+    return equal_by_sweep(question, backward=True, programme=True)
+
+
+def equal_by_sweep(
+    question: Question, *, backward: bool = False, programme: bool = False
+) -> Proved | None:
+    try:
+        found = sweep(
+            question.source, question.target, question.box, backward=backward,
+            programme=programme,
+        )
+    except CertificateRejected:
+        return None
+    rest = found.difference
+    if rest.rows.nonzeros or not rest.is_exact:
+        return None
+    return proved(question, Sweep(found.codes), upper=Fraction(0))
+
+
+def worth_backward(question: Question, most: int = BACKWARD_WEIGHTS) -> bool:
+    """Backward ranges cost products of whole matrices: for small networks only."""
+    weights = measure(question.source).nonzeros + measure(question.target).nonzeros
+    return weights <= most
+
+
+def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
+    """The sweep with the smallest certified value of the relation's target, and that value."""
+    if question.box is None:
+        return None, None
+    question.context.report("sweeping with radii")
+    best: tuple[Sweep | None, Fraction | None] = (None, None)
+    modes = [(True, False)]
+    if worth_backward(question, RADII_WEIGHTS):
+        modes.append((True, True))
+    for near, backward in (*modes, (False, False)):
+        try:
+            found = sweep(
+                question.source, question.target, question.box, near=near, backward=backward,
+                seed=question.context.seed,
+            )
+        except CertificateRejected:
+            continue
+        value = certified(question, found, backward)
+        if value is not None and (best[1] is None or value < best[1]):
+            best = Sweep(found.codes, backward), value
+        decided = best[1] is not None and best[1] <= goal(question.claim.relation)
+        if decided or (best[1] is not None and (near, backward) == modes[-1]):
+            break
+    return best
+
+
+def certified(question: Question, found: Swept, backward: bool) -> Fraction | None:
+    """Upper value of the relation's target after a sweep; None where it has no bound."""
+    rest, basis = found.difference, found.basis
+    try:
+        if isinstance(question.claim.relation, SameDecision):
+            return decision_margin(rest.rows, rest.radius, basis, backward)
+        known = backward_range(rest.rows, basis) if backward else interval_range(rest.rows, basis)
+    except CertificateRejected:
+        return None
+    if known.open_low.any() or known.open_high.any():
+        return None
+    return largest(known, rest.radius)
+
+
+def goal(relation: Relation) -> Fraction:
+    """What an upper value has to reach."""
+    match relation:
+        case Within(eps):
+            return min(eps) if isinstance(eps, tuple) else eps
+        case SameDecision(margin):
+            return margin
+        case _:
+            return Fraction(0)
+
+
+def proved(question: Question, data: Data, *, upper: Fraction | None) -> Proved:
+    """The verdict, after the checker has accepted the certificate."""
+    question.context.report("checking the certificate")
+    certificate = question.certificate(data)
+    accepted = check(certificate)
+    values = [value for value in (upper, accepted.upper) if value is not None]
+    return Proved(
+        claim=question.claim, certificate=certificate, grade=accepted.grade,
+        upper=min(values, default=Fraction(0)), seconds=question.seconds(),
+    )
