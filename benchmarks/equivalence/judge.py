@@ -48,6 +48,7 @@ class Judgement:
     answer: str
     seconds: float
     wrong: tuple[str, ...] = field(default=())
+    reason: str = ""  # of an open question, or of a refusal
 
 
 def network(net: TinyNet) -> Network:
@@ -84,7 +85,7 @@ def relation(asking: Asking) -> dict[str, object]:
 
 def judged(number: int, seed: int, timeout: float) -> Judgement:
     """One question, put to the prover and compared with the truth."""
-    asked = question(seed, number)
+    asked, reason = question(seed, number), ""
     started = time.perf_counter()
     try:
         verdict = iso.prove(
@@ -93,14 +94,16 @@ def judged(number: int, seed: int, timeout: float) -> Judgement:
         )
         seconds = time.perf_counter() - started
         answer, wrong = type(verdict).__name__, tuple(faults(asked, verdict))
+        reason = getattr(verdict, "reason", "")
     except iso.IsoformError as error:
         seconds, answer, wrong = time.perf_counter() - started, "refusal", ()
+        reason = str(error)
         if not isinstance(error, iso.Refused | iso.TooLarge):
             wrong = (f"{type(error).__name__}: {error}",)
     except Exception:
         seconds, answer = time.perf_counter() - started, "crash"
         wrong = (traceback.format_exc(limit=-3),)
-    return Judgement(number, asked.asking.kind, asked.true, answer, seconds, wrong)
+    return Judgement(number, asked.asking.kind, asked.true, answer, seconds, wrong, reason)
 
 
 def faults(asked: TinyQuestion, verdict: iso.Proved | iso.Refuted | iso.Undecided) -> Iterator[str]:
@@ -191,6 +194,7 @@ def main() -> int:
     options.add_argument("--timeout", type=float, default=2.0, help="seconds a question")
     options.add_argument("--only", type=int, help="the number of one question")
     options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--open", action="store_true", help="list what was left open, and why")
     given = options.parse_args()
     numbers = range(given.pairs) if given.only is None else [given.only]
     if given.only is not None:
@@ -202,6 +206,9 @@ def main() -> int:
             print(f"question {one.number} ({one.kind}, {'holds' if one.true else 'fails'}): {what}"
                   f"\n  python -m equivalence.judge --seed {given.seed} --only {one.number} "
                   f"--timeout {given.timeout:g}", flush=True)
+        if given.open and one.answer in ("Undecided", "refusal"):
+            print(f"question {one.number} ({one.kind}, {'holds' if one.true else 'fails'}) is open "
+                  f"after {one.seconds:.2f} s: {one.reason}", flush=True)
         if len(found) % 500 == 0:
             print(f"{len(found):,} questions", file=sys.stderr, flush=True)
     times = sorted(one.seconds for one in found)
