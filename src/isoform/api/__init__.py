@@ -27,6 +27,7 @@ from isoform.api.destinations import (
     draft_of,
 )
 from isoform.api.domains import domain
+from isoform.api.evaluation import arithmetic_of, claim_rows, decide, errors_of
 from isoform.api.inspection import Inspection, inspection
 from isoform.api.linear_regions import (
     LinearRegions,
@@ -73,15 +74,14 @@ from isoform.plan.route import plan as find_route
 from isoform.plan.run import Conversion, run
 from isoform.plan.steps import Plan
 from isoform.report.page import Report, page
-from isoform.verify.prove import prove as decide
 
 __all__ = [
     "Conversion", "Delivery", "Inspection", "LinearRegions", "Model", "Piecewise", "Plan", "Report",
     "Reporter", "Verdict", "atlas", "certificate_of", "check", "check_certificate_path",
-    "check_destination", "check_region_output", "convert", "deliver", "domain", "ends_of",
-    "epsilon", "estimate_regions", "evaluate", "evaluate_exact", "inspection",
-    "kernels_are_kept", "name_of", "piecewise", "plan", "point_of", "points_of", "prove",
-    "prove_exact", "read", "region_at", "regions", "regions_along", "report", "save",
+    "check_destination", "check_region_output", "claim_rows", "convert", "deliver",
+    "domain", "ends_of", "epsilon", "errors_of", "estimate_regions", "evaluate", "evaluate_exact",
+    "inspection", "kernels_are_kept", "name_of", "piecewise", "plan", "point_of", "points_of",
+    "prove", "prove_exact", "read", "region_at", "regions", "regions_along", "report", "save",
     "signatures_apart", "step_rows", "to_torch", "write",
 ]
 
@@ -131,22 +131,25 @@ def convert(
 def prove(
     target: Any, *, equal_to: Any, on: Domain | str = EVERYWHERE,
     within: Any = None, same_decision: bool | Fraction = False,
+    arithmetic: str = "reals",
     timeout: float | None = None, seed: int = 0, reporter: Reporter = SILENT,
 ) -> Verdict:
     """Is `target` the same function as `equal_to` on a domain?
 
     Asks Equal; `within=eps` (a number, Fraction or exact decimal text, or one for each output as a
     sequence, array, `1e-3,1e-2` or an `.npy` file) asks for the largest difference,
-    `same_decision=True` (or a margin) for the preferred output. Returns Proved, Refuted (with a
-    witness) or Undecided.
+    `same_decision=True` (or a margin) for the preferred output. arithmetic: "reals", or "float32"
+    and "float64" for a claim within an eps about the evaluation of both graphs in floats, whatever
+    the order of the sums. Returns Proved, Refuted (with a witness) or Undecided.
     """
     source, other = read(equal_to), read(target)
-    claim = Claim(relation_of(within, same_decision), as_domain(on))
+    number_type = arithmetic_of(arithmetic, source, other)
+    claim = Claim(relation_of(within, same_decision), as_domain(on), number_type)
     check_tolerances(claim.relation, source.network.output_dimension)
     made = target if isinstance(target, Conversion) else None
     reporter.proving(str(claim))
     known = context(source, other, made, timeout, seed, reporter)
-    return decide(source.network, other.network, claim, **known)
+    return decide(source, other, claim, known)
 
 
 def check(
