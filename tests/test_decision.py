@@ -30,6 +30,7 @@ from isoform.network.operators import (
     Opaque,
     Operator,
     Relu,
+    Round,
     Select,
     Softmax,
 )
@@ -87,7 +88,7 @@ def test_ends_that_keep_the_order_are_taken_away(ends: tuple[Operator, ...]) -> 
     (Opaque("softmax", 2),),  # two groups
     (scale([-1] * 4),), (scale([0] * 4),), (scale([1, 1, 1, 2]),), (scale([1] * 4, [0, 0, 0, 1]),),
     (SOFTMAX, scale([-1] * 4)), (SOFTMAX, Opaque("reciprocal")),
-    (SOFTMAX, Relu()),
+    (SOFTMAX, Relu()), (Round(), scale([0.5] * 4, [1] * 4)),
 ])
 def test_other_ends_stay(ends: tuple[Operator, ...]) -> None:
     network = with_ends(*ends)
@@ -100,6 +101,12 @@ def test_an_inner_softmax_stays() -> None:
     build.linear(Dense(np.random.default_rng(1).standard_normal((4, 4))), soft)
     network = build.build(len(build.nodes))
     assert before_monotone_end(network) == network
+
+
+def test_integers_keep_their_scale() -> None:
+    """Quantised outputs are compared with floats as what they stand for."""
+    scaled = (Round(), scale([1] * 4, [3] * 4), scale([0.5] * 4, [1] * 4))
+    assert before_monotone_end(with_ends(*scaled, SOFTMAX)) == with_ends(*scaled)
 
 
 def test_part_of_the_outputs_stays_as_it_is() -> None:

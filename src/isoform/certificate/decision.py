@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from isoform.network.network import Builder, Network, Node, prune
-from isoform.network.operators import Linear, Opaque, Select
+from isoform.network.operators import Linear, Opaque, Round, Select
 
 INCREASING = ("exp", "tanh", "sigmoid", "erf", "softplus")
 INCREASING_ABOVE_ZERO = ("log", "sqrt")  # defined, and strictly increasing, on numbers > 0
@@ -25,11 +25,12 @@ def before_monotone_end(network: Network) -> Network:
     network: primitive. Taken away, last node first: softmax where all outputs come from one of its
     groups; an elementwise strictly increasing function (a logarithm or root only of numbers that
     are positive by their form); a linear map that gives every output the same positive multiple of
-    one entry and the same bias. Selections of outputs are kept.
+    one entry and the same bias, unless that entry is a rounding. Selections of outputs are kept.
     """
     value = network.outputs[0]
     chosen = np.arange(network.output_dimension, dtype=np.int64)
     found: tuple[int, np.ndarray] | None = None
+    curved = found
     while value != 0:
         node = network.nodes[value - 1]
         entries = entries_before(network, node, chosen)
@@ -38,6 +39,10 @@ def before_monotone_end(network: Network) -> Network:
         value, chosen = node.operands[0], entries
         if not isinstance(node.operator, Select):
             found = value, chosen
+        if isinstance(node.operator, Opaque):
+            curved = found
+    if value != 0 and isinstance(network.nodes[value - 1].operator, Round):
+        found = curved  # integers with their scale compare with floats, bare integers do not
     if found is None:
         return network
     value, chosen = found
