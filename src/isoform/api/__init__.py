@@ -28,6 +28,7 @@ from isoform.api.destinations import (
 )
 from isoform.api.domains import domain
 from isoform.api.evaluation import arithmetic_of, claim_rows, decide, errors_of
+from isoform.api.exports import Exported, export_claim, export_query
 from isoform.api.inspection import Inspection, inspection
 from isoform.api.linear_regions import (
     LinearRegions,
@@ -42,6 +43,14 @@ from isoform.api.linear_regions import (
     region_at,
     regions,
     regions_along,
+)
+from isoform.api.properties import (
+    Answer,
+    answer_of,
+    answer_query,
+    property_query,
+    prove_property,
+    replay_claim,
 )
 from isoform.api.proving import (
     carried_over,
@@ -76,13 +85,14 @@ from isoform.plan.steps import Plan
 from isoform.report.page import Report, page
 
 __all__ = [
-    "Conversion", "Delivery", "Inspection", "LinearRegions", "Model", "Piecewise", "Plan", "Report",
-    "Reporter", "Verdict", "atlas", "certificate_of", "check", "check_certificate_path",
-    "check_destination", "check_region_output", "claim_rows", "convert", "deliver",
-    "domain", "ends_of", "epsilon", "errors_of", "estimate_regions", "evaluate", "evaluate_exact",
-    "inspection", "kernels_are_kept", "name_of", "piecewise", "plan", "point_of", "points_of",
-    "prove", "prove_exact", "read", "region_at", "regions", "regions_along", "report", "save",
-    "signatures_apart", "step_rows", "to_torch", "write",
+    "Answer", "Conversion", "Delivery", "Exported", "Inspection", "LinearRegions", "Model",
+    "Piecewise", "Plan", "Report", "Reporter", "Verdict", "answer_of", "answer_query", "atlas",
+    "certificate_of", "check", "check_certificate_path", "check_destination", "check_region_output",
+    "claim_about", "claim_rows", "convert", "deliver", "domain", "ends_of", "epsilon", "errors_of",
+    "estimate_regions", "evaluate", "evaluate_exact", "export_claim", "export_query", "inspection",
+    "kernels_are_kept", "name_of", "piecewise", "plan", "point_of", "points_of", "property_query",
+    "prove", "prove_exact", "prove_property", "read", "region_at", "regions", "regions_along",
+    "replay_claim", "report", "save", "signatures_apart", "step_rows", "to_torch", "write",
 ]
 
 EVERYWHERE = Everywhere()
@@ -143,13 +153,25 @@ def prove(
     the order of the sums. Returns Proved, Refuted (with a witness) or Undecided.
     """
     source, other = read(equal_to), read(target)
-    number_type = arithmetic_of(arithmetic, source, other)
-    claim = Claim(relation_of(within, same_decision), as_domain(on), number_type)
-    check_tolerances(claim.relation, source.network.output_dimension)
+    claim = claim_about(
+        source, other, on=on, within=within, same_decision=same_decision, arithmetic=arithmetic
+    )
     made = target if isinstance(target, Conversion) else None
     reporter.proving(str(claim))
     known = context(source, other, made, timeout, seed, reporter)
     return decide(source, other, claim, known)
+
+
+def claim_about(
+    source: Any, target: Any, *, on: Domain | str = EVERYWHERE, within: Any = None,
+    same_decision: bool | Fraction = False, arithmetic: str = "reals",
+) -> Claim:
+    """The claim that `prove` decides with these arguments; its errors."""
+    first = read(source)
+    number_type = arithmetic_of(arithmetic, first, read(target))
+    claim = Claim(relation_of(within, same_decision), as_domain(on), number_type)
+    check_tolerances(claim.relation, first.network.output_dimension)
+    return claim
 
 
 def check(

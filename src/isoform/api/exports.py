@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from isoform.api.delivery import prepare, source_dtype
+from isoform.api.properties import PropertyQuery
 from isoform.api.reading import read
 from isoform.errors import IsoformError, Refused
-from isoform.formats.vnnlib.claims import Asked
 from isoform.formats.vnnlib.export import claim_query, joint_query, query_text
 from isoform.forms.model import Model
 from isoform.network.claim import Claim
@@ -66,8 +66,9 @@ def export_claim(
     return Exported(folder, tuple(files), tuple(left_out))
 
 
-def export_answer(asked: Asked, models: dict[str, Model], folder: Any) -> Exported:
+def export_query(query: PropertyQuery, folder: str | os.PathLike[str]) -> Exported:
     """The same for the claim of a query that was read; a joint network is written as one."""
+    asked, models = query.asked, query.models
     if asked.files is None:
         made = Model.of(asked.source, "the joint network of the query")
         return export_claim(made, made, asked.claim, folder)

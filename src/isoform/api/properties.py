@@ -90,18 +90,33 @@ def prove_property(
     types the tensors are declared with. Raises FormatError, Refused, DomainError and TooLarge as
     `formats.vnnlib` says, and the errors of `read`.
     """
+    query = property_query(models, property)
+    return answer_query(query, timeout=timeout, seed=seed, replay=replay, reporter=reporter)
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyQuery:
+    """A query together with its models, by their declared names, and the claim that it makes."""
+
+    asked: Asked
+    models: dict[str, Model]
+
+
+def property_query(models: Any, property: str | os.PathLike[str]) -> PropertyQuery:
+    """The claim that a VNN-LIB file makes of models; parameters and errors of `prove_property`."""
     query = read_query(present(os.fspath(property)))
     named = by_name(query, models)
     name = f"the property {Path(property).name}"
-    asked = network_query(query, {key: model.loaded for key, model in named.items()}, name)
-    return answer(asked, named, timeout=timeout, seed=seed, replay=replay, reporter=reporter)
+    loaded = {key: model.loaded for key, model in named.items()}
+    return PropertyQuery(network_query(query, loaded, name), named)
 
 
-def answer(
-    asked: Asked, models: dict[str, Model], *, timeout: float | None, seed: int,
-    replay: str | os.PathLike[str] | None, reporter: Reporter,
+def answer_query(
+    query: PropertyQuery, *, timeout: float | None = None, seed: int = 0,
+    replay: str | os.PathLike[str] | None = None, reporter: Reporter = SILENT,
 ) -> Answer:
-    """The answer to a claim that a query made."""
+    """Decide a claim that a query makes; parameters and errors of `prove_property`."""
+    asked, models = query.asked, query.models
     reporter.proving(str(asked.claim))
     known: dict[str, Any] = {"timeout": timeout, "seed": seed, "report": reporter.proof_progress}
     if asked.files is not None:
