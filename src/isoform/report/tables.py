@@ -6,6 +6,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict, Witness
+from isoform.network.claim import Avoids
 from isoform.network.size import Size
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
@@ -37,6 +38,9 @@ def verdict_name(verdict: Verdict) -> str:
 
 def verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
     """What a verdict says, row by row."""
+    if isinstance(verdict.claim.relation, Avoids):
+        return [*property_rows(verdict, verdict.claim.relation),
+                ("seconds", f"{verdict.seconds:.2f}")]
     rows = [("verdict", verdict_name(verdict)), ("claim", str(verdict.claim))]
     match verdict:
         case Proved():
@@ -49,6 +53,26 @@ def verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
             rows += [("largest difference", interval(verdict.lower, verdict.upper)),
                      ("why", verdict.reason)]
     return [*rows, ("seconds", f"{verdict.seconds:.2f}")]
+
+
+def property_rows(verdict: Verdict, relation: Avoids) -> list[tuple[str, str]]:
+    """What a verdict on forbidden sets says: no difference, but the set that a point lies in."""
+    rows = [("verdict", verdict_name(verdict)), ("claim", str(verdict.claim))]
+    match verdict:
+        case Proved():
+            rows.append(("grade", verdict.grade))
+        case Refuted():
+            witness = verdict.witness
+            rows.append(("at x", vector(witness.point)))
+            one = verdict.certificate.source.digest == verdict.certificate.target.digest
+            rows += [("output", vector(witness.source))] if one else [
+                ("source", vector(witness.source)), ("target", vector(witness.target))]
+            depth = decimal(witness.difference, up=False)
+            rows.append(("meets", f"forbidden set {witness.output} of "
+                         f"{count(len(relation.forbidden))}, every row by {depth} or more"))
+        case Undecided():
+            rows.append(("why", verdict.reason))
+    return rows
 
 
 def verdict_text(verdict: Verdict) -> str:
