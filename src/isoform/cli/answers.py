@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from isoform.api import Model, Verdict
     from isoform.network.claim import Claim
 
-SHAPE = "{:<20}{}"  # of a row of the text, as the verdict's own rows are set
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -58,12 +56,11 @@ def decide_property(
     files = {name: model_record(model) for name, model in answer.models.items()}
     pair = query.asked.files or (None, None)
     ends = dict(zip(("source", "target"), (files.get(name or "") for name in pair), strict=True))
-    text = [SHAPE.format("answer", answer.word), verdict_text(answer.verdict)]
-    text += [SHAPE.format(*row) for row in (*rows, *more)]
+    text = verdict_text(answer.verdict, [("answer", answer.word)], [*rows, *more])
     emit(
         {"answer": answer.word, "property": property} | verdict_record(answer.verdict) | ends
         | {"networks": files} | record | written,
-        "\n".join(text), as_json,
+        text, as_json,
     )
     return STATUS[verdict_name(answer.verdict)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from isoform.cli.answers import SHAPE, Wanted, decide_property, exported, replayed, saved
+from isoform.cli.answers import Wanted, decide_property, exported, replayed, saved
 from isoform.cli.output import (
     DOMAINS,
     STATUS,
@@ -108,11 +108,10 @@ def decide_pair(
     differing = api.signatures_apart(source, target)
     how = api.claim_rows(source, target, claim)
     rows = [*how, *last, *([("note", differing)] if differing else []), *rows, *more]
-    text = [verdict_text(verdict), *(SHAPE.format(*row) for row in rows)]
     emit(
         verdict_record(verdict)
         | {"source": model_record(source), "target": model_record(target), "note": differing}
         | written | record | foreign,
-        "\n".join(text), as_json,
+        verdict_text(verdict, after=rows), as_json,
     )
     return STATUS[verdict_name(verdict)]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict, Witness
@@ -75,9 +76,12 @@ def property_rows(verdict: Verdict, relation: Avoids) -> list[tuple[str, str]]:
     return rows
 
 
-def verdict_text(verdict: Verdict) -> str:
-    """The same as text."""
-    return columns(verdict_rows(verdict), indent=0)
+def verdict_text(
+    verdict: Verdict, before: Sequence[tuple[str, str]] = (),
+    after: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The same as text, with other rows around it."""
+    return columns([*before, *verdict_rows(verdict), *after], indent=0)
 
 
 def interval(lower: Fraction, upper: Fraction | None) -> str:
