@@ -22,7 +22,8 @@ PUBLIC = [
     "NoRoute", "NotInClass", "Plan", "Polytope", "Proved", "Refused", "Refuted", "RegionCount",
     "Reporter", "SameDecision", "Sequences", "Size", "TooLarge", "Undecided", "Union",
     "UnsupportedModel", "Within", "__version__", "assert_equal", "atlas", "check",
-    "convert", "deliver", "domain", "evaluate", "evaluate_exact", "plan", "prove", "read",
+    "convert", "deliver", "domain", "evaluate", "evaluate_exact", "plan", "prove",
+    "prove_property", "read",
     "regions", "report", "to_torch", "write",
 ]
 

@@ -22,6 +22,7 @@ ERRORS = "isoform.errors"
 PUBLIC = {
     "read": API, "plan": API, "convert": API, "prove": API, "check": API, "write": API,
     "to_torch": API, "deliver": API, "report": API, "atlas": API, "domain": API,
+    "prove_property": API,
     "regions": API, "assert_equal": "isoform.api.assertions",
     "Model": "isoform.forms.model", "Network": "isoform.network.network",
     "Affine": "isoform.forms", "Convolutional": "isoform.forms", "FeedForward": "isoform.forms",

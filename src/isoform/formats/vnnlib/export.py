@@ -223,8 +223,9 @@ def query_commands(query: Query) -> Iterator[Group]:
         for net in query.networks:
             yield declaration(net)
     done = False  # the row was said together with the one before it
-    for row, after in zip(query.common, (*query.common[1:], None), strict=True):
-        equal = not done and not query.flat and opposite(row, after)
+    for place, row in enumerate(query.common):
+        after = query.common[place + 1 : place + 2]
+        equal = not done and not query.flat and opposite(row, *after)
         if not done:
             yield group("assert", compared(row, names, "==" if equal else None))
         done = equal
@@ -252,7 +253,7 @@ def group(*items: Node | str) -> Group:
     return Group(tuple(Word(item) if isinstance(item, str) else item for item in items))
 
 
-def opposite(first: Row, second: Row | None) -> bool:
+def opposite(first: Row, second: Row | None = None) -> bool:
     """Whether two closed rows make one equation."""
     if second is None:
         return False

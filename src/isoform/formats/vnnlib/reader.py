@@ -258,12 +258,11 @@ class Reader:
     def terms(self, items: list[Any]) -> list[Affine]:
         """The terms among the values of a group: a name and the brackets behind it are one."""
         found: list[Affine] = []
-        for before, item, after in zip(
-            [None, *items[:-1]], items, [*items[1:], None], strict=True
-        ):
+        for place, item in enumerate(items):
+            after: Any = items[place + 1] if place + 1 < len(items) else None
             indexed = isinstance(after, Brackets)
             if isinstance(item, Brackets):
-                if not isinstance(before, Word):
+                if place == 0 or not isinstance(items[place - 1], Word):
                     raise FormatError(f"{item} without a tensor before it")
             elif isinstance(item, Word) and (indexed or item.text in self.tensors):
                 found.append(self.element(item.text, after.numbers if indexed else ()))
@@ -318,6 +317,8 @@ class Reader:
                 version=self.version or "2.0", networks=tuple(self.networks),
                 common=tuple(self.common), branches=tuple(map(tuple, self.branches)),
             )
+        if not self.flat:
+            raise FormatError("no network and no variable is declared")
         counts = [0, 0]
         for entry in self.flat.values():
             counts[entry % 2] += 1
