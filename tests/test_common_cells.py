@@ -196,19 +196,13 @@ def test_a_deep_and_a_shallow_zigzag() -> None:
 
 
 def test_all_of_space() -> None:
-    f = mlp(3, (2, 4, 3, 2))
-    build = Builder((2,))  # f + relu(1 - |x_0|), which is 1 at most
-    hat = build.add(Relu(), (build.linear(
-        Dense(np.array([[1.0, 0], [1, 0], [1, 0]])), 0, np.array([1.0, 0, -1])),), 3)
-    inner = build.linear(Dense(np.array([[1, -2, 1.0], [0, 0, 0]])), hat)
-    g = side_by_side(f, build.build(inner))
-    add = Builder((2,))
-    total = [[1.0, 0, 1, 0], [0, 1, 0, 1]]
-    value = 0
-    number = {0: 0}
-    for value, node in g.items():
-        number[value] = add.add(node.operator, tuple(number[o] for o in node.operands), node.shape)
-    g = add.build(add.linear(Dense(np.array(total)), number[g.outputs[0]]))
+    """One output gets relu(x_0 + 1) - 2 relu(x_0) + relu(x_0 - 1) more, a hat of height 1."""
+    random = np.random.default_rng(3)
+    inner, outer = random.integers(-4, 5, (4, 2)) / 4, random.integers(-4, 5, (2, 4)) / 4
+    hat, heights = np.array([[1.0, 0]] * 3), np.array([[1.0, -2, 1], [0, 0, 0]])
+    f = chain([inner, outer], [np.ones(4), np.zeros(2)])
+    g = chain([np.vstack([hat, inner]), np.hstack([heights, outer])],
+              [np.array([1.0, 0, -1, 1, 1, 1, 1]), np.zeros(2)])
     assert isinstance(decided(f, g, Within(Fraction(1)), Everywhere()), Proved)
     assert isinstance(decided(f, g, Within((Fraction(1), Fraction(0))), Everywhere()), Proved)
     assert isinstance(decided(f, g, Within(Fraction(99, 100)), Everywhere()), Refuted)
