@@ -337,6 +337,8 @@ def claim_of(sets: list[list[Row]], box: Box, width: int, name: str) -> Claim:
 
 
 def forbidden(rows: list[Row], width: int) -> Forbidden:
+    """The set of all rows; without any, 0 <= 0 stands for everything."""
+    rows = rows or [Row((), Fraction(0))]
     dense: list[Fraction | int] = [0] * (len(rows) * width)
     for i, row in enumerate(rows):
         for at, factor in row.terms:
