@@ -151,7 +151,8 @@ def reshaped() -> Network:
 
 
 def byte(scale: object, zero_point: object) -> Quantize:
-    return Quantize(scale=np.float32(scale), zero_point=np.float32(zero_point), low=0, high=255)
+    return Quantize(scale=np.asarray(scale, dtype=np.float32), low=0, high=255,
+                    zero_point=np.asarray(zero_point, dtype=np.float32))
 
 
 NETWORKS = {
@@ -172,7 +173,8 @@ NETWORKS = {
     "quantise": one(byte(0.125, 3), (2, 3), to=(2, 3)),
     "quantise channels": one(byte([[0.25], [0.5]], [[0], [7]]), (2, 3), to=(2, 3)),
     "quantise to 16 bits": one(
-        Quantize(scale=np.float32(0.0625), zero_point=np.float32(0), low=-(2**15), high=2**15 - 1),
+        Quantize(scale=np.full((), 0.0625, np.float32), zero_point=np.zeros((), np.float32),
+                 low=-(2**15), high=2**15 - 1),
         (3,), to=(3,),
     ),
     "hard sigmoid": one(HardSigmoid(0.25, 0.5), (3,), to=(3,)),

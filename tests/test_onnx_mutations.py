@@ -15,6 +15,7 @@ from isoform.errors import IsoformError
 from isoform.formats.onnx.read import read_onnx
 from isoform.network.primitive import to_primitive
 from onnx_models import ints, model_of, node, numbers, small_net
+from quantised_models import conv_operators, dense_operators, dense_qdq
 
 F = np.float32
 
@@ -40,6 +41,11 @@ def seeds() -> list[bytes]:
          "i": ints(0, 3, 5), "k": np.array([1, 2, 3], F)},
     )
     return [m.SerializeToString() for m in (small_net(), attention, plain)]
+
+
+def quantised_seeds() -> list[bytes]:
+    models = (dense_qdq(channels=True), dense_operators(), conv_operators(channels=True))
+    return [m.SerializeToString() for m in models]
 
 
 def mutated_bytes(content: bytes, rng: random.Random) -> bytes:
@@ -127,11 +133,12 @@ def mutated_model(content: bytes, rng: random.Random) -> bytes:
     return model.SerializeToString()
 
 
+@pytest.mark.parametrize(("make", "least"), [(seeds, 10), (quantised_seeds, 1)])
 @pytest.mark.parametrize("change", [mutated_bytes, mutated_model])
-def test_mutated_files_raise_nothing_but_our_errors(tmp_path, change):
+def test_mutated_files_raise_nothing_but_our_errors(tmp_path, change, make, least):
     rng = random.Random(20240229)
     path = tmp_path / "m.onnx"
-    held = seeds()
+    held = make()
     read = 0
     for _ in range(300):
         content = rng.choice(held)
@@ -145,4 +152,4 @@ def test_mutated_files_raise_nothing_but_our_errors(tmp_path, change):
             read += 1
         except IsoformError as error:
             assert str(error)
-    assert read > 10
+    assert read > least

@@ -221,6 +221,12 @@ def test_sums_that_leave_int32_are_refused(tmp_path):
         read_onnx(saved(model, tmp_path))
 
 
+def test_biases_near_the_end_of_int32_are_refused(tmp_path):
+    bias = np.full(8, -(2**31), np.int32)
+    with pytest.raises(UnsupportedModel, match="may leave int32"):
+        read_onnx(saved(dense_operators(b0=bias), tmp_path))
+
+
 BAD = {
     "zero scale": ({"s": F(0), "z": np.uint8(0)}, "scale"),
     "infinite scale": ({"s": F(np.inf), "z": np.uint8(0)}, "NaN or infinity"),

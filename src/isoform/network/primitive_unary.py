@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.errors import UnsupportedModel
+from isoform.errors import FormatError, UnsupportedModel
 from isoform.network.constants import (
     broadcast,
     inverse,
@@ -81,6 +81,9 @@ def quantize(low: Lowering, node: Node, operands: list[int], shapes: list[Shape]
     rounding; the zero point p may not, for an odd one moves ties to the other side."""
     operator = node.operator
     assert isinstance(operator, Quantize)
+    whole = exact(operator.zero_point).reduced().denominator == 1
+    if not whole or operator.low > operator.high:
+        raise FormatError("a quantisation whose zero point or range are no integers in order")
     factor = broadcast(inverse(operator.scale), shapes[0]).reshape(-1)
     points = broadcast(operator.zero_point, shapes[0]).reshape(-1)
     least, most = (tidy(exact(points) - end) for end in (operator.low, operator.high))

@@ -200,17 +200,29 @@ def offset(asm: Assembler, node: OnnxNode, position: int, point: int, axis: int)
 
 def whole_sum(value: Value, weights: Value, terms: int) -> Value:
     """The result of a sum of products in int32; NotTaken where it might not fit."""
-    largest = 255.0 * (np.abs(weights.array).max(initial=0) if isinstance(weights, Known) else 255)
-    if terms * largest > LARGEST_SUM:
-        raise NotTaken(f"a sum of {terms:,} products may leave int32, where runtimes wrap around")
+    if isinstance(weights, Known):
+        check_sum(terms, int(np.abs(weights.array).max(initial=0)))
+    else:
+        check_sum(terms)
     return fold(lambda a: a.astype(np.int32), value) if isinstance(value, Known) \
         else as_typed(value, np.int32)
 
 
+def check_sum(terms: int, largest: int = 255, more: int = 0) -> None:
+    """NotTaken where a sum of so many products of bytes with numbers up to `largest`, and a number
+    up to `more`, might leave int32."""
+    if terms * 255 * largest + more > LARGEST_SUM:
+        raise NotTaken(f"a sum of {terms:,} products may leave int32, where runtimes wrap around")
+
+
 def matmul_integer(asm: Assembler, node: OnnxNode) -> Value:
     left, right = offset(asm, node, 0, 2, -2), offset(asm, node, 1, 3, -1)
-    terms = right.shape[0 if len(right.shape) == 1 else -2]
-    return whole_sum(matrix.matmul(asm, left, right), right, terms)
+    return whole_sum(matrix.matmul(asm, left, right), right, summed(right))
+
+
+def summed(right: Value) -> int:
+    """How many products an entry of a matrix product adds up."""
+    return right.shape[0 if len(right.shape) == 1 else -2]
 
 
 def conv_integer(asm: Assembler, node: OnnxNode) -> Value:
@@ -225,11 +237,12 @@ def conv_integer(asm: Assembler, node: OnnxNode) -> Value:
 
 def with_bias(
     asm: Assembler, node: OnnxNode, value: Value, position: int, scales: Sequence[np.ndarray],
-    places: int,
+    places: int, terms: int,
 ) -> Value:
-    """Adds an int32 bias, an integer times the product of the scales of what was multiplied;
-    `places` axes stand behind the one that it runs along."""
+    """Adds an int32 bias, an integer times the product of the scales of what was multiplied, to a
+    sum of `terms` products; `places` axes stand behind the one that it runs along."""
     bias = fixed(asm, node, position, "a bias")
+    check_sum(terms, more=0 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
     if bias is None:
         return value
     if bias.dtype != np.int32 or bias.ndim > 1 + (places == 0):
@@ -244,6 +257,7 @@ def with_bias(
 
 def qlinear_matmul(asm: Assembler, node: OnnxNode) -> Value:
     left, right = real_operand(asm, node, 0), real_operand(asm, node, 3, -1)
+    check_sum(summed(right))
     return result(asm, node, matrix.matmul(asm, left, right), 6)
 
 
@@ -252,7 +266,8 @@ def qlinear_conv(asm: Assembler, node: OnnxNode) -> Value:
     window = window_of(node, value, kernel_size(node, kernel))
     made = windows.convolve(asm, value, kernel, None, window, node.integer("group", 1))
     scales = [scale_of(asm, node, position) for position in (1, 4)]
-    made = with_bias(asm, node, made, 8, scales, len(space_of(value)))
+    terms = int(np.prod(kernel.shape[1:]))
+    made = with_bias(asm, node, made, 8, scales, len(space_of(value)), terms)
     return result(asm, node, made, 6)
 
 
@@ -263,7 +278,7 @@ def q_gemm(asm: Assembler, node: OnnxNode) -> Value:
     right = swap_last(asm, right) if turned else right
     product = matrix.gemm(asm, left, right, None, alpha=alpha, turn_left=node.flag("transA"))
     scales = [scale_of(asm, node, position) for position in (1, 4)]
-    made = with_bias(asm, node, product, 6, [*scales, np.array(alpha)], 0)
+    made = with_bias(asm, node, product, 6, [*scales, np.array(alpha)], 0, summed(right))
     return made if node.optional(7) is None else result(asm, node, made, 7)
 
 
