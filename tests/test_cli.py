@@ -87,7 +87,8 @@ def test_json_of_prove(run: Any) -> None:
     found = run("prove a.npz b.npz --on box:-1,1 --json")
     assert found.code == 1
     record = found.json
-    assert set(record) == VERDICT | {"source", "target", "certificate", "note"}
+    assert set(record) == VERDICT | {"source", "target", "certificate", "note", "rounding_errors",
+                                     "parting"}
     assert record["note"] is None
     assert set(record["source"]) == MODEL and set(record["target"]) == MODEL
     assert record["verdict"] == "refuted" and record["arithmetic"] == "reals"

@@ -27,7 +27,7 @@ from isoform.api.destinations import (
     draft_of,
 )
 from isoform.api.domains import domain
-from isoform.api.evaluation import arithmetic_of, claim_rows, decide, errors_of
+from isoform.api.evaluation import arithmetic_of, claim_rows, decide, errors_of, parting_of
 from isoform.api.exports import Exported, export_claim, export_query
 from isoform.api.inspection import Inspection, inspection
 from isoform.api.linear_regions import (
@@ -90,9 +90,10 @@ __all__ = [
     "certificate_of", "check", "check_certificate_path", "check_destination", "check_region_output",
     "claim_about", "claim_rows", "convert", "deliver", "domain", "ends_of", "epsilon", "errors_of",
     "estimate_regions", "evaluate", "evaluate_exact", "export_claim", "export_query", "inspection",
-    "kernels_are_kept", "name_of", "piecewise", "plan", "point_of", "points_of", "property_query",
-    "prove", "prove_exact", "prove_property", "read", "region_at", "regions", "regions_along",
-    "replay_claim", "report", "save", "signatures_apart", "step_rows", "to_torch", "write",
+    "kernels_are_kept", "name_of", "parting_of", "piecewise", "plan", "point_of", "points_of",
+    "property_query", "prove", "prove_exact", "prove_property", "read", "region_at", "regions",
+    "regions_along", "replay_claim", "report", "save", "signatures_apart", "step_rows", "to_torch",
+    "write",
 ]
 
 EVERYWHERE = Everywhere()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which arithmetic a claim is made, and what a report says of it beside the verdict."""
+"""In which arithmetic a claim is made, and what is said of it beside the verdict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from fractions import Fraction
 from typing import Any
 
 from isoform.certificate.reduction import reduced
-from isoform.certificate.verdict import Verdict
+from isoform.certificate.verdict import Proved, Refuted, Verdict
 from isoform.errors import Refused
 from isoform.forms.model import Model
 from isoform.network.claim import Arithmetic, Claim, SameDecision
 from isoform.network.domain import bound_to
+from isoform.network.parting import Parting
 from isoform.network.primitive import to_primitive
 from isoform.text import decimal
+from isoform.verify.explain import explain
 from isoform.verify.float_claims import prove_in_floats, rounding_errors
 from isoform.verify.prove import prove
 
@@ -44,6 +46,15 @@ def decide(source: Model, target: Model, claim: Claim, known: dict[str, Any]) ->
     """The prover's verdict on a claim in any arithmetic."""
     ask = prove if claim.arithmetic is Arithmetic.REALS else prove_in_floats
     return ask(source.network, target.network, claim, **known)
+
+
+def parting_of(source: Model, target: Model, verdict: Verdict, seed: int = 0) -> Parting | None:
+    """Where two models part, after a verdict on them; None for a proved claim. Of a refuted one
+    its witness is looked at too. A report, measured in part; the verdict does not rest on it."""
+    if isinstance(verdict, Proved):
+        return None
+    point = verdict.witness.point if isinstance(verdict, Refuted) else None
+    return explain(source.network, target.network, verdict.claim, point, seed=seed)
 
 
 def errors_of(source: Model, target: Model, claim: Claim) -> tuple[Fraction, Fraction] | None:

@@ -38,6 +38,9 @@ from isoform.cli.output import (
                    "whatever the order of the sums.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S",
               help="Seconds for the search of a counterexample.")
+@click.option("--explain", is_flag=True,
+              help="Unless the claim is proved: say at which layer, unit and weight A and B part, "
+                   "and where on DOMAIN the claim fails.")
 @click.option("--certificate", metavar="FILE", help="Where to write the certificate.")
 @click.option("--property", metavar="FILE",
               help="Answer the query of a VNN-LIB file (1.0 or 2.0) about A, or about A and B.")
@@ -54,9 +57,10 @@ from isoform.cli.output import (
 @common
 def prove(
     a: str | None, b: str | None, on: str, within: str | None, same_decision: bool,
-    margin: str | None, arithmetic: str, timeout: float | None, certificate: str | None,
-    property: str | None, network: tuple[str, ...], counterexample: str | None,
-    export: str | None, replay: str | None, seed: int, batch: Batch, as_json: bool, debug: bool,
+    margin: str | None, arithmetic: str, timeout: float | None, explain: bool,
+    certificate: str | None, property: str | None, network: tuple[str, ...],
+    counterexample: str | None, export: str | None, replay: str | None, seed: int, batch: Batch,
+    as_json: bool, debug: bool,
 ) -> int:
     """Decide whether B equals A on DOMAIN, or a property of A. Exit status 0 only for a proof."""
     from isoform import api
@@ -74,6 +78,8 @@ def prove(
         if on != "everywhere" or within is not None or same_decision or arithmetic != "reals":
             raise click.UsageError("--property says domain and claim itself; leave out --on, "
                                    "--within, --same-decision and --arithmetic")
+        if explain:
+            raise click.UsageError("--explain compares A and B; --property does not")
         models = [model for model in (a, b) if model is not None]
         return decide_property(models, network, property, wanted, batch, as_json)
     missing = "A" if a is None else "B"
@@ -82,16 +88,19 @@ def prove(
     if network:
         raise click.UsageError("--network belongs to --property")
     said = {"on": on, "within": within, "same_decision": decision, "arithmetic": arithmetic}
-    return decide_pair((a, b), said, wanted, batch, as_json)
+    return decide_pair((a, b), said, wanted, explain, batch, as_json)
 
 
 def decide_pair(
-    files: tuple[str, str], said: dict[str, Any], wanted: Wanted, batch: Batch, as_json: bool
+    files: tuple[str, str], said: dict[str, Any], wanted: Wanted, explain: bool, batch: Batch,
+    as_json: bool,
 ) -> int:
     """Decide a claim about two files."""
     from isoform import api
     from isoform.cli.progress import Progress
+    from isoform.report.parting import parting_record, parting_text
     from isoform.report.tables import verdict_name, verdict_text
+    from isoform.text import outward_float
 
     source, target = (api.read(file, batch=batch) for file in files)
     claim = api.claim_about(source, target, **said)
@@ -107,11 +116,16 @@ def decide_pair(
     last, written = saved(verdict, wanted, answer.save_assignment)
     differing = api.signatures_apart(source, target)
     how = api.claim_rows(source, target, claim)
+    errors = api.errors_of(source, target, claim)
+    parting = api.parting_of(source, target, verdict, wanted.seed) if explain else None
     rows = [*how, *last, *([("note", differing)] if differing else []), *rows, *more]
     emit(
         verdict_record(verdict)
         | {"source": model_record(source), "target": model_record(target), "note": differing}
-        | written | record | foreign,
-        verdict_text(verdict, after=rows), as_json,
+        | written | record | foreign
+        | {"rounding_errors": errors and [outward_float(error, up=True) for error in errors],
+           "parting": None if parting is None else parting_record(parting)},
+        verdict_text(verdict, after=rows)
+        + ("" if parting is None else f"\n{parting_text(parting)}"), as_json,
     )
     return STATUS[verdict_name(verdict)]

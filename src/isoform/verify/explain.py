@@ -179,6 +179,8 @@ def measured(
     failing = Failing(first, second, relation)
     rng = np.random.default_rng(seed + 1)
     x = sample(place, rng, MEASURED)
+    if isinstance(place.domain, Box):  # a share means something among uniform points
+        x = place.low + rng.random(x.shape) * (place.high - place.low)
     f, g = failing.outputs(x)
     share = float(failing.at(f, g).mean())
     if witness is not None:

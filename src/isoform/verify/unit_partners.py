@@ -148,8 +148,8 @@ def layer_of(units: HiddenUnits, column: int) -> Layer:
 
 
 def resembling(found: Alignment, layer: Layer, left: list[int]) -> dict[int, int]:
-    """Partners among the units that are left over in the source layer beside this one. A single
-    pair belongs together however little it resembles."""
+    """Partners among the units that are left over in the source layer beside this one. A pair that
+    is left over alone belongs together however little it resembles."""
     number = found.beside[layer.number]
     other = next((o for o in found.source.layers if o.number == number), None)
     free = found.unused(other.columns) if other is not None and other.kind == layer.kind else []
@@ -166,11 +166,11 @@ def resembling(found: Alignment, layer: Layer, left: list[int]) -> dict[int, int
     ))
     distance = np.nan_to_num(2 * gaps / np.where(size > 0, size, 1), nan=2.0, posinf=2.0)
     rows, columns = linear_sum_assignment(distance)
-    single = len(left) == len(free) == 1
-    return {
-        left[i]: free[j] for i, j in zip(rows, columns, strict=True)
-        if single or distance[i, j] < APART
-    }
+    pairs = list(zip(rows.tolist(), columns.tolist(), strict=True))
+    near = [pair for pair in pairs if distance[pair] < APART]
+    if len(near) == len(left) - 1 == len(free) - 1:
+        near = pairs
+    return {left[i]: free[j] for i, j in near}
 
 
 def directions(values: np.ndarray) -> np.ndarray:
