@@ -295,7 +295,7 @@ def record(search: Search, points: list[Exact]) -> bool:
     """Replay exact points of the domain and keep the best. Whether the claim is refuted."""
     for found in replay(search.source, search.target, search.place.domain, points, search.goal):
         search.tries += 1
-        search.lower = max(search.lower, found.finding.difference)
+        search.lower = max(search.lower, found.finding.largest)
         if search.best is None or found.finding.order > search.best.finding.order:
             search.best = found
     return search.best is not None and search.best.finding.refutes

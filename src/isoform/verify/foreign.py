@@ -55,7 +55,7 @@ def judge(
     certificate = question.certificate(Counterexample(found[0].point))
     check(certificate)
     refuted = Refuted(
-        claim=question.claim, witness=witness, certificate=certificate, lower=finding.difference,
+        claim=question.claim, witness=witness, certificate=certificate, lower=finding.largest,
         seconds=question.seconds(),
     )
     return Judged(refuted, "accepted: replayed exactly")

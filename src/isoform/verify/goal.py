@@ -31,19 +31,21 @@ NOTHING = Fraction(-1)  # rank where a point says nothing against the claim
 STRICTER = Fraction(1, 1 << 20)  # an allowed difference of 0 weighs like this part of the others
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What one point says against a claim.
 
     rank: what the search makes large; refutes: the point is a counterexample, for certain;
-    difference: the largest |g_i - f_i|, the margin of f where g decides otherwise, or the depth in
-    a forbidden set, each a lower value; output: where (of `Meeting`: the number of the set).
+    difference: |g_i - f_i| of the output that counts most, the margin of f where g decides
+    otherwise, or the depth in a forbidden set, each a lower value; output: where (of `Meeting`: the
+    number of the set); largest: the largest |g_i - f_i| of any output, else the same as difference.
     """
 
     rank: Fraction
     refutes: bool
     difference: Fraction
     output: int
+    largest: Fraction
 
     @property
     def order(self) -> tuple[bool, Fraction]:
@@ -132,7 +134,10 @@ class Difference:
         ranks = [size / unit for size, unit in zip(sizes, units, strict=True)]
         best = max(range(len(sizes)), key=lambda i: (over[i], ranks[i]))
         nought = Fraction(0)
-        return Finding(max(ranks[best], nought), over[best], max(sizes[best], nought), best)
+        return Finding(
+            rank=max(ranks[best], nought), refutes=over[best], difference=max(sizes[best], nought),
+            output=best, largest=max(*sizes, nought),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,11 @@ class Decision:
         found = []
         for quad in quads:
             margin, output = lost_margin(*quad)
-            found.append(Finding(margin, margin >= self.margin, max(margin, Fraction(0)), output))
+            size = max(margin, Fraction(0))
+            found.append(Finding(
+                rank=margin, refutes=margin >= self.margin, difference=size, output=output,
+                largest=size,
+            ))
         return found
 
 
@@ -250,7 +259,10 @@ def depth_in(
     """What a point says about one forbidden set."""
     _, high = slacks(part, point, first, second)
     depth = min((-slack for slack in high.fractions()), default=Fraction(0))
-    return Finding(depth, holds(high, part.strict), max(depth, Fraction(0)), number)
+    size = max(depth, Fraction(0))
+    return Finding(
+        rank=depth, refutes=holds(high, part.strict), difference=size, output=number, largest=size
+    )
 
 
 Goal = Difference | Decision | Meeting
