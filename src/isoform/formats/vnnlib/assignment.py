@@ -28,6 +28,7 @@ from isoform.formats.vnnlib.syntax import (
     commands,
     decimal_text,
     number,
+    of_file,
     read_text,
 )
 from isoform.network.claim import Claim
@@ -54,7 +55,8 @@ class Assignment:
 def read_assignment(path: str | os.PathLike[str]) -> Assignment:
     """The assignment in a file, in either format. FormatError, with the line, for what is neither,
     TooLarge for huge files."""
-    return assignment_of(read_text(path, LIMIT_BYTES))
+    with of_file(path):
+        return assignment_of(read_text(path, LIMIT_BYTES))
 
 
 def assignment_of(text: str) -> Assignment:

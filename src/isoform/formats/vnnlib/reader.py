@@ -36,6 +36,7 @@ from isoform.formats.vnnlib.syntax import (
     commands,
     fold,
     number,
+    of_file,
     read_text,
 )
 
@@ -61,7 +62,8 @@ def read_query(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> 
     commands), TooLarge for huge files and for formulas whose alternatives multiply too far; each
     with the line.
     """
-    return query_of(read_text(path, limit_bytes))
+    with of_file(path):
+        return query_of(read_text(path, limit_bytes))
 
 
 def query_of(text: str) -> Query:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from isoform.errors import FormatError, TooLarge
+from isoform.errors import FormatError, Refused, TooLarge
 
 LIMIT_BYTES = 256_000_000
 MOST_DIGITS = 2_000
@@ -85,6 +86,17 @@ def read_text(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> s
             return file.read()
     except UnicodeDecodeError as error:
         raise FormatError(f"{os.fspath(path)} is no text: {error}") from None
+
+
+@contextmanager
+def of_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever is wrong with a file, the error names it."""
+    try:
+        yield
+    except (FormatError, Refused, TooLarge) as error:
+        if os.fspath(path) in str(error):
+            raise
+        raise type(error)(f"{os.fspath(path)}: {error}") from error
 
 
 def tokens(text: str) -> Iterator[tuple[str, int]]:
