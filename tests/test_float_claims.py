@@ -133,3 +133,58 @@ def test_the_file_is_asked_whether_it_means_the_same_in_floats(models: Path) -> 
     assert check(found.certificate, source=fine.loaded, target=fine.loaded).compared
     with pytest.raises(Refused, match="LeakyRelu"):
         prove_in_floats(leaky.network, leaky.network, Claim(Within(Fraction(1)), BOX, F32))
+
+
+def gemm_file(path: Path, alpha: float) -> Path:
+    """A Gemm of two inputs with a factor."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.array([[1, 2], [3, 4]], dtype=np.float32), "W")
+    node = helper.make_node("Gemm", ["x", "W"], ["y"], alpha=alpha)
+    graph = helper.make_graph(
+        [node], "gemm", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])], [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_factor_that_the_reader_folds_is_no_sum_as_written(tmp_path: Path) -> None:
+    """The runtime multiplies once more than the network that was read."""
+    import isoform.api as iso
+
+    plain = gemm_file(tmp_path / "one.onnx", 1.0)
+    claim = {"on": "box:-1,1", "within": "1e-3", "arithmetic": "float32"}
+    proof = iso.prove(plain, equal_to=plain, **claim)
+    assert isinstance(proof, Proved) and iso.check(proof, source=plain, target=plain).compared
+    folded = gemm_file(tmp_path / "three.onnx", 3.0)
+    with pytest.raises(Refused, match="Gemm"):
+        iso.prove(folded, equal_to=folded, **claim)
+    reals = iso.prove(folded, equal_to=folded, on="box:-1,1", within="1e-3")
+    assert isinstance(reals, Proved)
+    forged = replace(reals.certificate, claim=replace(reals.certificate.claim, arithmetic=F32))
+    assert check(forged).holds  # of the embedded network
+    with pytest.raises(CertificateRejected, match="Gemm"):
+        iso.check(forged, source=folded, target=folded)
+
+
+def test_an_arithmetic_that_the_file_does_not_compute_in_is_refused(tmp_path: Path) -> None:
+    import isoform.api as iso
+
+    plain = gemm_file(tmp_path / "one.onnx", 1.0)
+    with pytest.raises(Refused, match="float32"):
+        iso.prove(plain, equal_to=plain, on="box:-1,1", within="1e-3", arithmetic="float64")
+    with pytest.raises(Refused, match="float16"):
+        iso.prove(plain, equal_to=plain, on="box:-1,1", within="1e-3", arithmetic="float16")
+
+
+def test_a_certificate_in_floats_survives_its_file(tmp_path: Path) -> None:
+    from isoform.certificate.certificate import load, save
+
+    found = prove_in_floats(*PAIR, Claim(Within(slack(*PAIR)), BOX, F32))
+    assert isinstance(found, Proved)
+    save(found.certificate, tmp_path / "floats.json")
+    again = load(tmp_path / "floats.json")
+    assert again.claim.arithmetic is F32 and check(again).holds

@@ -15,7 +15,7 @@ from isoform.certificate.verdict import Proved, Verdict
 from isoform.converters.converter import Promise
 from isoform.errors import Refused
 from isoform.forms.model import Model
-from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
+from isoform.network.claim import Arithmetic, Claim, Equal, Relation, SameDecision, Within
 from isoform.network.domain import hull
 from isoform.network.model import Tensor
 from isoform.network.network import Network
@@ -24,6 +24,7 @@ from isoform.numerics.exact import Exact, rational
 from isoform.plan.reporter import SILENT, Reporter
 from isoform.plan.run import Conversion
 from isoform.text import plural
+from isoform.verify.float_claims import prove_in_floats
 from isoform.verify.prove import prove, prove_best, prove_rounding
 
 
@@ -169,7 +170,8 @@ def carried_over(certificate: Certificate, written: Model, rounded: int) -> Cert
     source, claim = certificate.source, certificate.claim
     known: dict[str, Any] = {"files": files, "reading": reading, "trace": certificate.trace}
     if not rounded or not isinstance(claim.relation, Equal):
-        verdict = prove(source, written.network, claim, **known)
+        ask = prove if claim.arithmetic is Arithmetic.REALS else prove_in_floats
+        verdict = ask(source, written.network, claim, **known)
     elif hull(claim.domain) is not None:
         verdict = prove_best(source, written.network, claim.domain, **known)
     else:

@@ -87,6 +87,8 @@ def prove(
         raise click.UsageError(f"Missing argument '{missing}'.")
     if network:
         raise click.UsageError("--network belongs to --property")
+    if arithmetic != "reals" and (export is not None or replay is not None):
+        raise click.UsageError("--export and --replay are about the reals, not --arithmetic")
     said = {"on": on, "within": within, "same_decision": decision, "arithmetic": arithmetic}
     return decide_pair((a, b), said, wanted, explain, batch, as_json)
 

@@ -28,7 +28,7 @@ def parting_text(parting: Parting) -> str:
             lines.append("  all rows are equal: the same function, unit by unit")
         else:
             lines += [f"  first: {change_text(parting.first)}"]
-            lines += [f"  then:  {change_text(change)}" for change in parting.changes[1:LISTED]]
+            lines += [f"  then:  {change_text(change, 1)}" for change in parting.changes[1:LISTED]]
             more = parting.changed - min(LISTED, len(parting.changes))
             lines += [f"  and {more} more"] if more > 0 else []
     if parting.differing is not None:
@@ -49,16 +49,16 @@ def layer_rows(parting: Parting) -> list[tuple[str, ...]]:
     ]
 
 
-def change_text(change: Change) -> str:
-    """A line: which unit, its partner, the numbers of its row that differ."""
+def change_text(change: Change, most: int = 3) -> str:
+    """A line: which unit, its partner, at most `most` numbers of its row that differ."""
     text = str(change.target)
     if change.source is None:
         return f"{text} has no partner in the source"
     if change.source != change.target:
         text += f" (source: {change.source})"
-    parts = [weight_text(weight) for weight in change.weights[:3]]
+    parts = [weight_text(weight) for weight in change.weights[:most]]
     if change.count > len(parts):
-        parts.append(f"{change.count - len(parts)} more numbers differ")
+        parts.append(f"so do {plural(change.count - len(parts), 'number')} more")
     if change.others:
         parts.append(f"it uses {plural(change.others, 'unit')} without a partner")
     if change.values is not None:
