@@ -160,6 +160,7 @@ class Differential:
         y[..., 1] = np.minimum(y[..., 1], z[..., 1] - delta[..., 0])
         delta[..., 0] = np.maximum(delta[..., 0], z[..., 0] - y[..., 1])
         delta[..., 1] = np.minimum(delta[..., 1], z[..., 1] - y[..., 0])
+        self.ops.bounded(here)
 
     def pieces(self, k: int, rows: int) -> list[slice]:
         width = 1 + self.d + 2 * self.starts[k] + 2 * self.pair.layers[min(k, self.count - 1)].size
@@ -184,9 +185,9 @@ class Differential:
         constant = p[:, 0] + ops.least() * (2 + d)
         off = np.full(len(boxes), ops.least())
         for layer in layers[:k]:
-            constant = constant + ops.slack(off, layer.h_size[boxes])
+            constant = ops.kept(constant + ops.slack(off, layer.h_size[boxes]))
             if q is not None:
-                constant = constant + ops.slack(off, layer.rho_size[boxes])
+                constant = ops.kept(constant + ops.slack(off, layer.rho_size[boxes]))
         after = [p[:, 1 + d + edges[j] : 1 + d + edges[j + 1]] for j in range(k)]
         beside = [None if q is None else q[:, edges[j] : edges[j + 1]] for j in range(k)]
         return Carried(boxes, list(after), list(beside), p[:, 1 : 1 + d], constant)
@@ -216,7 +217,7 @@ class Differential:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Coefficients of y and delta in place of those of h and rho; the constant grows."""
         b = rows.boxes
-        rows.constant = rows.constant + layer.cost[b]
+        rows.constant = self.ops.kept(rows.constant + layer.cost[b])
         if q is None:
             return self.line(rows, layer.source, p), None
         exact, apart = layer.exact[b], layer.apart[b]
@@ -233,8 +234,8 @@ class Differential:
         ops, b = self.ops, rows.boxes
         positive = np.maximum(coefficient, 0)
         negative = coefficient - positive
-        rows.constant = rows.constant + ops.dot(positive, lines.high[b]) + ops.dot(
-            negative, lines.low[b]
+        rows.constant = ops.kept(
+            rows.constant + ops.dot(positive, lines.high[b]) + ops.dot(negative, lines.low[b])
         )
         return ops.times(positive, lines.high_slope[b]) + ops.times(negative, lines.low_slope[b])
 
@@ -251,18 +252,18 @@ class Differential:
         for i, weights in blocks:
             found, off = ops.product(left, weights)
             if i < 0:
-                rows.constant = rows.constant + found[:, 0] + off * (1 + self.d)
-                rows.inputs = rows.inputs + found[:, 1:]
+                rows.constant = ops.kept(rows.constant + found[:, 0] + off * (1 + self.d))
+                rows.inputs = ops.kept(rows.inputs + found[:, 1:])
             else:
-                rows.p[i] = found if rows.p[i] is None else rows.p[i] + found
-                rows.constant = rows.constant + ops.slack(off, layers[i].h_size[b])
+                rows.p[i] = found if rows.p[i] is None else ops.kept(rows.p[i] + found)
+                rows.constant = ops.kept(rows.constant + ops.slack(off, layers[i].h_size[b]))
         if omega is None:
             return
         for i, weights in self.back_target[j]:
             if i >= 0:
                 found, off = ops.product(omega, weights)
-                rows.q[i] = found if rows.q[i] is None else rows.q[i] + found
-                rows.constant = rows.constant + ops.slack(off, layers[i].rho_size[b])
+                rows.q[i] = found if rows.q[i] is None else ops.kept(rows.q[i] + found)
+                rows.constant = ops.kept(rows.constant + ops.slack(off, layers[i].rho_size[b]))
 
     def largest(self, rows: Carried, boxes: Boxes) -> np.ndarray:
         """The largest value over each row's box."""

@@ -21,6 +21,8 @@ PART = 26  # bits of a part of a number
 WIDE = 2 * PART  # numbers stay below 2^WIDE
 SLOPE = 30  # bits behind the point of a slope
 MOST_WEIGHT = 40  # bits of a weight over the common power of two
+MOST_SIZE = 44  # bits of a weight before the point
+MOST_OFF = 20  # bits of a number of units that a coefficient is off by
 MOST_TERMS = 512  # products that 64 bits add up
 EXACT = 53  # integers below 2^EXACT are doubles
 
@@ -62,9 +64,20 @@ class Fixed:
 
     def kept(self, value: np.ndarray) -> np.ndarray:
         """The value, when it is small enough to compute with."""
-        if value.size and max(abs(value.max()), abs(value.min())) > self.infinity:
+        if value.size and (value.max() > self.infinity or value.min() < -self.infinity):
             raise overflow("a number is")
         return value.astype(np.int64, copy=False)
+
+    def bounded(self, bounds: np.ndarray) -> None:
+        """Bounds that began at `infinity` have all become smaller: none was clipped to it."""
+        if bounds.size and (bounds.max() >= self.infinity or bounds.min() <= -self.infinity):
+            raise overflow("a bound is")
+
+    def total(self, sizes: np.ndarray) -> np.ndarray:
+        """Sums (R,) of rows (R, n) of numbers >= 0."""
+        if sizes.size and int(sizes.max()) * sizes.shape[1] >> 62:
+            raise overflow("a sum is")
+        return np.asarray(sizes.sum(axis=1))
 
     def weights(self, matrix: ExactSparse) -> Weights:
         """A matrix prepared for products from the left: coefficients (R, n) @ (n, m)."""
@@ -73,6 +86,8 @@ class Fixed:
         power = (denominator & -denominator).bit_length() - 1
         largest = max((abs(int(v)) for v in matrix.data), default=0)
         size = max(0, (largest // denominator).bit_length())
+        if size > MOST_SIZE:
+            raise overflow("a weight is")
         dyadic = denominator == 1 << power
         shift = power if dyadic and power + size <= MOST_WEIGHT else MOST_WEIGHT - size
         shift = max(0, min(shift, 62))
@@ -101,6 +116,7 @@ class Fixed:
 
     def product(self, left: np.ndarray, right: Weights) -> tuple[np.ndarray, np.ndarray]:
         """left (R, n) times a matrix: (R, m), and how many units each entry of a row may be off."""
+        left = self.kept(left)
         high, low = left >> PART, left & ((1 << PART) - 1)
         halves = (low.astype(np.float64), high.astype(np.float64))
         total = np.zeros((len(left), right.shape[1]), dtype=np.int64)
@@ -112,21 +128,25 @@ class Fixed:
                 terms += 1
         off = np.full(len(left), terms, dtype=np.int64)
         if right.rounded:
-            sizes = self.kept(np.abs(left).sum(axis=1))
+            sizes = self.kept(self.total(np.abs(left)))
             off += (sizes >> (right.shift + 1)) + 1
+        if off.size and int(off.max()) >> MOST_OFF:
+            raise overflow("an error is")
         return self.kept(total), off
 
     def shifted(self, value: np.ndarray, by: int) -> np.ndarray:
-        """value * 2^by, rounded down by less than one."""
+        """value * 2^by, rounded down by less than one; where by > 0, below 2^56, so that some
+        dozens of them add up."""
         if by <= 0:
             return value >> min(-by, 63)
-        if value.size and int(np.abs(value).max()) >> max(0, 59 - by):
+        if value.size and int(np.abs(value).max()) >> max(0, 56 - by):
             raise overflow("a product is")
         return value << by
 
     def times(self, left: np.ndarray, slope: np.ndarray) -> np.ndarray:
         """Coefficients times slopes (integers over 2^SLOPE, below 2^32): off by less than two
         units."""
+        left = self.kept(left)
         high, low = left >> PART, left & ((1 << PART) - 1)
         return ((high * slope) >> (SLOPE - PART)) + ((low * slope) >> SLOPE)
 
@@ -135,9 +155,12 @@ class Fixed:
     def dot(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Upper bound of the sum of products along the last axis, in units."""
         if left.shape[-1] > MOST_TERMS:
-            return self.dot(left[:, :MOST_TERMS], right[:, :MOST_TERMS]) + self.dot(
-                left[:, MOST_TERMS:], right[:, MOST_TERMS:]
-            )
+            total = np.zeros(len(left), dtype=np.int64)
+            for at in range(0, left.shape[-1], MOST_TERMS):
+                piece = slice(at, at + MOST_TERMS)
+                total = self.kept(total + self.dot(left[:, piece], right[:, piece]))
+            return total
+        left, right = self.kept(left), self.kept(right)
         high, low = left >> PART, left & ((1 << PART) - 1)
         top, rest = right >> PART, right & ((1 << PART) - 1)
         first = np.einsum("rn,rn->r", high, top)
@@ -149,7 +172,7 @@ class Fixed:
 
     def slack(self, off: np.ndarray, size: np.ndarray) -> np.ndarray:
         """What coefficients that are off by so many units cost on values whose sizes add up so."""
-        if (off.size and int(off.max()) >> 20) or (size.size and int(size.max()) >> 58):
+        if (off.size and int(off.max()) >> MOST_OFF) or (size.size and int(size.max()) >> 58):
             raise overflow("an error is")
         high, low = size >> PART, size & ((1 << PART) - 1)
         return self.shifted(off * high, PART - self.bits) + ((off * low) >> self.bits) + 2

@@ -63,13 +63,13 @@ def relaxed(ops: Ops, bounds: Bounds) -> Layer:
     exact = (below >= 0) & (above > 0) & (low >= 0) & (high > 0)
     closer = difference.high - difference.low <= source.high + target.high
     rho = np.maximum(np.maximum(most, -least), 0)
-    sizes = [np.maximum(np.abs(a), np.abs(b)).sum(axis=1) for a, b in
+    sizes = [ops.total(np.maximum(np.abs(a), np.abs(b))) for a, b in
              ((below, above), (low, high), (least, most))]
     off = np.full(len(below), 2 * ops.times_off)
     cost = sum(ops.slack(off, size) for size in sizes)
     return Layer(
         source, target, difference, exact, ~exact & ~(both & closer),
-        np.maximum(above, 0).sum(axis=1), rho.sum(axis=1), cost,
+        ops.total(np.maximum(above, 0)), ops.total(rho), cost,
     )
 
 

@@ -19,6 +19,15 @@ class Floats:
     def rounded(self, value: Exact, *, up: bool) -> np.ndarray:
         return value.to_float()
 
+    def kept(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def bounded(self, bounds: np.ndarray) -> None:
+        pass
+
+    def total(self, sizes: np.ndarray) -> np.ndarray:
+        return np.asarray(sizes.sum(axis=1))
+
     def weights(self, matrix: ExactSparse) -> np.ndarray:
         return matrix.dense().to_float()
 
