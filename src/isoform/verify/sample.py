@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -233,28 +234,59 @@ def power(exponent: int) -> Fraction:
     return Fraction(2) ** exponent
 
 
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """What snapping needs of a box: bounds as rationals and as floats, and for each input e with
+    2^e <= width, None where the width is 0."""
+
+    low: list[Fraction]
+    high: list[Fraction]
+    low_floats: list[float]
+    high_floats: list[float]
+    exponents: list[int | None]
+
+
+@lru_cache(maxsize=16)  # boxes are compared by identity
+def ranges_of(box: Box) -> Ranges:
+    low, high = box.low.fractions(), box.high.fractions()
+    widths = [b - a for a, b in zip(low, high, strict=True)]
+    exponents = [
+        width.numerator.bit_length() - width.denominator.bit_length() - 1 if width else None
+        for width in widths
+    ]
+    return Ranges(low, high, box.low.to_float().tolist(), box.high.to_float().tolist(), exponents)
+
+
 def snap_box(box: Box, x: np.ndarray, bits: int, sharp: bool) -> Exact:
     """The nearest grid points inside the box, the grid fine enough to meet every range."""
+    ranges = ranges_of(box)
     near = []
-    triples = zip(x.tolist(), box.low.fractions(), box.high.fractions(), strict=True)
-    for value, low, high in triples:
-        near.append(snap_coordinate(value, low, high, bits, sharp))
+    for i, value in enumerate(x.tolist()):
+        exponent = ranges.exponents[i]
+        if exponent is None or sharp and value <= ranges.low_floats[i]:
+            near.append(ranges.low[i])
+        elif sharp and value >= ranges.high_floats[i]:
+            near.append(ranges.high[i])
+        else:
+            shift = bits - exponent
+            first, last = -scaled(-ranges.low[i], shift), scaled(ranges.high[i], shift)
+            steps = min(max(rounded_steps(value, shift), first), last)
+            near.append(Fraction(steps, 1 << shift) if shift > 0 else Fraction(steps << -shift))
     return exact_fractions(near, x.shape)
 
 
-def snap_coordinate(
-    value: float, low: Fraction, high: Fraction, bits: int, sharp: bool
-) -> Fraction:
-    """The grid point of [low, high] nearest to `value`."""
-    if low == high or sharp and value <= low:
-        return low
-    if sharp and value >= high:
-        return high
-    width = high - low
-    exponent = width.numerator.bit_length() - width.denominator.bit_length() - 1  # 2^e <= width
-    grid = power(exponent - bits)
-    first, last = math.ceil(low / grid), math.floor(high / grid)
-    return min(max(round(Fraction(value) / grid), first), last) * grid
+def scaled(value: Fraction, shift: int) -> int:
+    """The integer below value * 2^shift."""
+    if shift >= 0:
+        return (value.numerator << shift) // value.denominator
+    return value.numerator // (value.denominator << -shift)
+
+
+def rounded_steps(value: float, shift: int) -> int:
+    """The integer nearest to value * 2^shift, ties to even."""
+    if abs(shift) < 1000 and abs(steps := math.ldexp(value, shift)) < 2.0**52:
+        return round(steps)
+    return round(Fraction(value) * power(shift))
 
 
 def snap_polytope(place: Place, x: np.ndarray, bits: int, sharp: bool) -> Exact | None:
