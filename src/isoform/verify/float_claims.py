@@ -7,6 +7,7 @@ which the reals differ by more than eps + E_f + E_g refutes it. Between the two 
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -38,7 +39,8 @@ def prove_in_floats(
     files: tuple[str | None, str | None] = (None, None),
     reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     trace: tuple[str, ...] = (), timeout: float | None = None, seed: int = 0,
-    report: Report | None = None,
+    report: Report | None = None, workers: int = 1,
+    state: str | os.PathLike[str] | None = None,
 ) -> Verdict:
     """Decide Within(eps) about the evaluation of two networks in FLOAT32 or FLOAT64.
 
@@ -61,18 +63,14 @@ def prove_in_floats(
     first, second = to_primitive(source), to_primitive(target)
     said("bounding rounding errors")
     found = reduced(first, second, claim)
-    upper: Fraction | None = None
-    if found.proving is not None:
-        inner = prove(
-            first, second, Claim(found.proving, claim.domain), files=files, reading=reading,
-            trace=trace, timeout=timeout, seed=seed, report=report,
-        )
-        if isinstance(inner, Proved):
-            return proved(inner, claim, found, time.perf_counter() - started)
-        upper = inner.upper
-        seeds = [inner.witness.point] if isinstance(inner, Refuted) else []
-    else:
-        seeds = []
+    inner = prove(
+        first, second, Claim(found.proving or Within(Fraction(0)), claim.domain), files=files,
+        reading=reading, trace=trace, timeout=timeout, seed=seed, report=report,
+    )
+    if isinstance(inner, Proved) and found.proving is not None:
+        return proved(inner, claim, found, time.perf_counter() - started)
+    upper = None if inner.upper is None else inner.upper + found.slack
+    seeds = [inner.witness.point] if isinstance(inner, Refuted) else []
     said("looking for a counterexample in floats")
     left = ATTACK_SECONDS if timeout is None else max(0.0, timeout + started - time.perf_counter())
     lower, witness = attacked(found, claim.domain, seeds, left, seed)
@@ -85,12 +83,11 @@ def prove_in_floats(
         if not check(certificate).holds:
             return Refuted(
                 claim=claim, witness=witness, certificate=certificate, lower=lower,
-                upper=None if upper is None else upper + found.slack,
-                seconds=time.perf_counter() - started,
+                upper=upper, seconds=time.perf_counter() - started,
             )
     return Undecided(
-        claim=claim, lower=lower, upper=None if upper is None else upper + found.slack,
-        reason=reason(found, claim), seconds=time.perf_counter() - started,
+        claim=claim, lower=lower, upper=upper, reason=reason(found, upper),
+        seconds=time.perf_counter() - started,
     )
 
 
@@ -115,6 +112,8 @@ def attacked(
     )
     met = [attack.witness.point] if attack.witness is not None else []
     met += [attack.point] if attack.point is not None else []
+    if attack.interrupted and attack.witness is None:
+        raise KeyboardInterrupt
     points = [point for given in (*met, *seeds) for point in (given, nearest(found, given))]
     lower, eps = Fraction(0), exact_fractions(found.refuting.eps, (len(found.refuting.eps),))
     for point in points:
@@ -138,12 +137,13 @@ def nearest(found: Reduction, point: Exact) -> Exact:
     return Exact.of(point.to_float(found.floats.dtype))
 
 
-def reason(found: Reduction, claim: Claim) -> str:
+def reason(found: Reduction, upper: Fraction | None) -> str:
     """Why neither was shown."""
     parts = error_text(found)
-    if found.proving is None:
-        return f"eps is below the bound of the rounding errors, {parts}; ask for a larger eps"
-    return f"the rounding errors are bounded by {parts}, and no point was found beyond eps and them"
+    if found.proving is not None:
+        return f"no point differs by more than eps and the rounding errors, {parts}"
+    enough = "" if upper is None else f" of {decimal(upper, up=True)} or more"
+    return f"eps is below the bound of the rounding errors, {parts}; ask for an eps{enough}"
 
 
 def error_text(found: Reduction) -> str:
