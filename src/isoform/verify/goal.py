@@ -10,7 +10,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from isoform.certificate.points import holds, slacks
 from isoform.errors import Refused
 from isoform.network.claim import (
     Avoids,
@@ -23,7 +22,7 @@ from isoform.network.claim import (
 from isoform.network.network import Network
 from isoform.network.operators import Opaque, Scan
 from isoform.numerics.enclosure import Enclosure
-from isoform.numerics.exact import Exact, approximately
+from isoform.numerics.exact import Exact, approximately, concatenate
 
 Value = Exact | Enclosure  # (m, points)
 Gradients = tuple[np.ndarray | None, np.ndarray, np.ndarray]  # by x (None: zero), f and g
@@ -38,7 +37,8 @@ class Finding:
     rank: what the search makes large; refutes: the point is a counterexample, for certain;
     difference: |g_i - f_i| of the output that counts most, the margin of f where g decides
     otherwise, or the depth in a forbidden set, each a lower value; output: where (of `Meeting`: the
-    number of the set); largest: the largest |g_i - f_i| of any output, else the same as difference.
+    number of the set); largest: the largest |g_i - f_i| of any output, that of `widest`, else the
+    same as difference and output.
     """
 
     rank: Fraction
@@ -46,6 +46,7 @@ class Finding:
     difference: Fraction
     output: int
     largest: Fraction
+    widest: int
 
     @property
     def order(self) -> tuple[bool, Fraction]:
@@ -137,6 +138,7 @@ class Difference:
         return Finding(
             rank=max(ranks[best], nought), refutes=over[best], difference=max(sizes[best], nought),
             output=best, largest=max(*sizes, nought),
+            widest=max(range(len(sizes)), key=sizes.__getitem__),
         )
 
 
@@ -185,7 +187,7 @@ class Decision:
             size = max(margin, Fraction(0))
             found.append(Finding(
                 rank=margin, refutes=margin >= self.margin, difference=size, output=output,
-                largest=size,
+                largest=size, widest=output,
             ))
         return found
 
@@ -244,24 +246,35 @@ class Meeting:
     def findings(self, points: list[Exact], f: Value, g: Value) -> list[Finding]:
         """For each point the set that it lies in, or nearest to, and how deep (a lower value)."""
         a, b = Enclosure.of(f), Enclosure.of(g)
+        x = concatenate([point.reshape(-1, 1) for point in points], axis=1)
+        low, high = (concatenate([x, *ends]) for ends in ((a.low, b.low), (a.high, b.high)))
+        depths = [columns(depth) for depth in (least_slacks(part, low, high) for part in self.sets)]
         found = []
-        for i, point in enumerate(points):
-            first = Enclosure(a.low[:, i], a.high[:, i])
-            second = Enclosure(b.low[:, i], b.high[:, i])
-            each = [depth_in(part, k, point, first, second) for k, part in enumerate(self.sets)]
+        for i in range(len(points)):
+            each = [finding_in(part, k, depths[k][i]) for k, part in enumerate(self.sets)]
             found.append(max(each, key=lambda finding: finding.order))
         return found
 
 
-def depth_in(
-    part: Forbidden, number: int, point: Exact, first: Enclosure, second: Enclosure
-) -> Finding:
-    """What a point says about one forbidden set."""
-    _, high = slacks(part, point, first, second)
-    depth = min((-slack for slack in high.fractions()), default=Fraction(0))
+def least_slacks(part: Forbidden, low: Exact, high: Exact) -> Exact:
+    """The least value of bound - row @ z for each row, (k, points); low <= z <= high."""
+    used = np.flatnonzero((part.rows.numerator != 0).any(axis=0))
+    rows, low, high = part.rows[:, used], low[used], high[used]
+    most = rows @ low if low == high else rows.relu() @ high - (-rows).relu() @ low
+    return part.bounds.reshape(-1, 1) - most
+
+
+def finding_in(part: Forbidden, number: int, slacks: list[Fraction]) -> Finding:
+    """What a point says about one forbidden set, by the slack of each of its rows."""
+    depth = min(slacks, default=Fraction(0))
+    inside = all(
+        slack > 0 or slack == 0 and not strict
+        for slack, strict in zip(slacks, part.strict, strict=True)
+    )
     size = max(depth, Fraction(0))
     return Finding(
-        rank=depth, refutes=holds(high, part.strict), difference=size, output=number, largest=size
+        rank=depth, refutes=inside, difference=size, output=number, largest=size,
+        widest=number,
     )
 
 
