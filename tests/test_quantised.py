@@ -13,6 +13,7 @@ from isoform.errors import FormatError, UnsupportedModel
 from isoform.formats.onnx.read import read_onnx
 from isoform.network.evaluate import evaluate, evaluate_exact
 from isoform.network.network import Network
+from isoform.network.operators import Quantize
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
 from onnx_models import F, ints, model_of, node, numbers, run_in_onnxruntime, saved
@@ -24,6 +25,7 @@ from quantised_models import (
     conv_qdq,
     dense_operators,
     dense_qdq,
+    far_from_ties,
     step_model,
     with_contrib,
 )
@@ -254,3 +256,59 @@ def test_reshapes_of_integers_are_free(tmp_path):
              node("DequantizeLinear", "u s z", "y")]
     model = model_of(nodes, X, ["y"], BYTE | {"t": ints(-1, 2, 2)})
     agrees(read(model, tmp_path), model, batch(20, 4, size=5), 15)
+
+
+def pairs(kind: str, pool: bool, **other: np.ndarray):
+    """Quantised, dequantised, moved, quantised again and so on; without the inner pair if asked."""
+    inner = [node("QuantizeLinear", "m t y", "r"), node("DequantizeLinear", "r t y", "e")]
+    moved = node("MaxPool", "d", "p", kernel_shape=[2, 2]) if pool else node("Relu", "d", "p")
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), moved,
+        node("Transpose", "p", "u", perm=[0, 1, 3, 2]), node("Concat", "u u", "m", axis=1),
+        *(inner if kind == "inner" else [node("Identity", "m", "e")]), node("Mul", "e w", "o"),
+    ]
+    constants = {"s": F(0.1), "z": np.uint8(3), "t": F(0.1), "y": np.uint8(3), "w": F(3)}
+    return model_of(nodes, {"x": ["N", 2, 3, 3]}, ["o"], constants | other)
+
+
+def test_a_pair_with_the_same_numbers_changes_nothing(tmp_path):
+    """Around a pool, a transposition and a concatenation; other numbers do change something."""
+    with_pair, without = (read(pairs(kind, True), tmp_path) for kind in ("inner", "none"))
+    count = [sum(isinstance(n.operator, Quantize) for n in network.nodes)
+             for network in (with_pair, without)]
+    assert count == [1, 1]
+    x = Exact.of(batch(18, 40, size=9).astype(np.float64))
+    assert evaluate_exact(with_pair, x) == evaluate_exact(without, x)
+    agrees(with_pair, pairs("inner", True), batch(40, 2, 3, 3, size=9), 30)
+    others = {"t": F(0.2), "y": np.uint8(4), "w": F(3)}
+    for name in ("t", "y"):
+        model = pairs("inner", True, **{name: others[name]})
+        changed = read(model, tmp_path)
+        assert sum(isinstance(n.operator, Quantize) for n in changed.nodes) == 2
+        agrees(changed, model, batch(40, 2, 3, 3, size=9), 0)
+    kept = read(pairs("inner", False), tmp_path)  # a ReLU is looked through by nobody
+    assert sum(isinstance(n.operator, Quantize) for n in kept.nodes) == 2
+
+
+def test_a_narrower_type_saturates_again(tmp_path):
+    """Bytes are no signed bytes: 200 stays in the first type and is cut in the second."""
+    nodes = [node("QuantizeLinear", "x s a", "q"), node("DequantizeLinear", "q s a", "d"),
+             node("QuantizeLinear", "d s b", "r"), node("DequantizeLinear", "r s b", "y")]
+    model = model_of(nodes, X, ["y"], {"s": F(1), "a": np.uint8(0), "b": np.int8(0)})
+    network = read(model, tmp_path)
+    assert evaluate_exact(network, Exact.of([200, 100, -5, 300])).fractions() == [127, 100, 0, 127]
+
+
+def test_integers_at_the_border(tmp_path):
+    """A file that takes and gives bytes."""
+    nodes = [node("QLinearMatMul", "x sx zx w sw zw sy zy", "y")]
+    constants = {"sx": F(0.02), "zx": np.uint8(7), "w": numbers(4, 3).astype(np.int8) * np.int8(9),
+                 "sw": F(0.03), "zw": np.int8(1), "sy": F(0.0117), "zy": np.uint8(100)}
+    types = {"x": TensorProto.UINT8, "y": TensorProto.UINT8}
+    model = model_of(nodes, X, ["y"], constants, types=types)
+    network = read(model, tmp_path)
+    x = np.random.default_rng(0).integers(0, 256, size=(50, 4)).astype(np.uint8)
+    clear = far_from_ties(network, x)
+    (want,) = run_in_onnxruntime(model, {"x": x})
+    assert clear.sum() > 40
+    assert np.array_equal(evaluate(network, x.astype(np.float64))[clear], want[clear])

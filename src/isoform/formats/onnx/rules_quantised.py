@@ -18,6 +18,7 @@ from isoform.assemble.assembler import Assembler, Computed, Known, NotTaken, Val
 from isoform.assemble.axes import axis_of, swap_last
 from isoform.assemble.joins import concat
 from isoform.errors import FormatError
+from isoform.formats.onnx import integers
 from isoform.formats.onnx.node import OnnxNode, Rule
 from isoform.formats.onnx.rules_linear import kernel_size, pool_size, space_of, window_of
 from isoform.formats.onnx.tensors import numpy_type
@@ -88,6 +89,9 @@ def quantised(
     if isinstance(value, Known):
         return fold(lambda a: folded_integers(a, scale, point), value)
     asm.note(NOTE)
+    held = requantised(asm, value, scale, point)
+    if held is not None:
+        return held
     operator = Quantize(scale=as_constant(scale), zero_point=point.astype(np.float32),
                         low=int(ends.min), high=int(ends.max))
     if scale.size == point.size == 1:
@@ -95,6 +99,23 @@ def quantised(
     else:
         made = asm.place(operator, (asm.shaped(value),), value.shape, value)
     return as_typed(made, point.dtype)
+
+
+def requantised(
+    asm: Assembler, value: Computed, scale: np.ndarray, point: np.ndarray
+) -> Computed | None:
+    """The integers of a value that was dequantised with these numbers; None where it was not."""
+    if scale.size != 1 or point.size != 1 or value.index.min(initial=0) < 0:
+        return None
+    factor, ends = integers.single(as_constant(scale)), np.iinfo(point.dtype)
+    if factor <= 0:
+        return None
+    found = integers.integers_behind(
+        asm, value.source, factor, int(point.reshape(())), (int(ends.min), int(ends.max))
+    )
+    if found is None:
+        return None
+    return Computed(found, value.index, value.batched, point.dtype)
 
 
 def folded_integers(array: np.ndarray, scale: np.ndarray, point: np.ndarray) -> np.ndarray:
