@@ -21,6 +21,7 @@ from isoform.numerics.exact import Exact, concatenate
 from isoform.numerics.sparse import ExactSparse
 
 MOST_FORMS = 1 << 16
+MOST_PLACES = 1 << 26  # forms times sets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +65,8 @@ def forms_of(
                 rows.append(row)
                 strict.append(loose)
             members[-1].append(found[key])
-        if len(rows) > MOST_FORMS:
-            raise CertificateRejected("tree", f"more than {MOST_FORMS:,} forms to bound")
+        if len(rows) > MOST_FORMS or len(rows) * len(sets) > MOST_PLACES:
+            raise CertificateRejected("tree", f"more than {len(rows) - 1:,} forms to bound")
     closes = np.zeros((len(sets), len(rows)), dtype=bool)
     for number, member in enumerate(members):
         closes[number, member] = True

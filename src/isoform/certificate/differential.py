@@ -163,7 +163,8 @@ class Differential:
         self.ops.bounded(here)
 
     def pieces(self, k: int, rows: int) -> list[slice]:
-        width = 1 + self.d + 2 * self.starts[k] + 2 * self.pair.layers[min(k, self.count - 1)].size
+        own = self.pair.layers[k].size if k < self.count else 0
+        width = 1 + self.d + 2 * self.starts[k] + 2 * own
         step = max(1, CHUNK // width)
         return [slice(first, first + step) for first in range(0, rows, step)]
 

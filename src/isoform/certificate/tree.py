@@ -8,6 +8,7 @@ what was not settled there. Everything is fixed point, rounded outward.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,13 +20,19 @@ from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.tree_evidence import Split, Tree, Trees
+from isoform.certificate.tree_work import (
+    check_rows,
+    check_slots,
+    check_trees_shape,
+    check_work,
+    sets_of,
+)
 from isoform.errors import CertificateRejected
 from isoform.network.claim import (
     Comparison,
     Equal,
     Forbidden,
     Within,
-    forbidden_sets,
     tolerances,
 )
 from isoform.network.domain import Box, Domain, Union, bound_to, hull
@@ -37,7 +44,6 @@ from isoform.numerics.exact import Exact, concatenate
 BATCH = 128  # boxes that are bounded together
 DEEPEST = 4_096
 HALF = Exact.of(np.array(0.5))
-MOST_WEIGHTS = 1 << 26  # of both networks as rows over inputs and slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +57,12 @@ class Part:
 def parts_of(
     source: Network, target: Network, domain: Domain, sets: tuple[Forbidden, ...],
     slots: tuple[Slots, ...],
-) -> list[Part]:
-    """The boxes of the domain, each with the networks in its coordinates."""
+) -> Iterator[Part]:
+    """The boxes of the domain, each with the networks in its coordinates, one after the other."""
+    for network in (source, target):
+        check_rows(network)
+    check_slots(slots, source.dimension, max(source.output_dimension, target.output_dimension))
     first, second = unit_layers(source), unit_layers(target)
-    made = []
     for box in boxes_of(bound_to(domain, source.dimension)):
         middle, half = (box.low + box.high) * HALF, (box.high - box.low) * HALF
         constant = concatenate([Exact.of([1]), middle]).reduced()
@@ -64,8 +72,7 @@ def parts_of(
             substituted(first, constant, matrix), substituted(second, constant, matrix),
             slots,
         )
-        made.append(Part(pair, forms_of(sets, pair, constant, matrix)))
-    return made
+        yield Part(pair, forms_of(sets, pair, constant, matrix))
 
 
 def boxes_of(domain: Domain) -> list[Box]:
@@ -83,7 +90,7 @@ def check_trees(
 ) -> Fraction | None:
     """The trees prove the relation on the domain, or CertificateRejected. Returns an upper value of
     the largest difference, for relations that are about one."""
-    sets = forbidden_sets(relation, source.dimension, source.output_dimension)
+    sets = sets_of(relation, source.dimension, source.output_dimension)
     worst = closed_by_trees(data, source, target, domain, sets)
     if not isinstance(relation, Equal | Within):
         return None
@@ -98,20 +105,26 @@ def closed_by_trees(
     """The trees close every set on every part of the domain, or CertificateRejected. Returns for
     each set the largest value, at most 0, of the forms that close it."""
     ops = Fixed(data.bits)
-    parts = parts_of(source, target, domain, sets, data.slots)
-    worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
-    wanted = {(part, s) for part in range(len(parts)) for s in range(len(sets))}
+    count = len(boxes_of(bound_to(domain, source.dimension)))
+    check_trees_shape(data, count, len(sets))
+    trees: list[list[tuple[int, Tree]]] = [[] for _ in range(count)]
     for number, tree in enumerate(data.trees):
-        if not 0 <= tree.part < len(parts) or np.any((tree.sets < 0) | (tree.sets >= len(sets))):
-            raise malformed(f"tree {number} is about a part or a set that is not there")
-        part = parts[tree.part]
-        try:
-            np.maximum.at(worst, tree.sets, walk(Differential(part.pair, ops), part.forms, tree))
-        except CertificateRejected as error:
-            raise CertificateRejected(f"tree {number}", error.why) from None
-        wanted -= {(tree.part, int(s)) for s in tree.sets}
-    if wanted:
-        raise CertificateRejected("tree", f"{len(wanted)} forbidden sets have no tree")
+        trees[tree.part].append((number, tree))
+    for part, about in enumerate(trees):
+        wanted = set(range(len(sets))) - {int(s) for _, tree in about for s in tree.sets}
+        if wanted:
+            raise CertificateRejected("tree", f"no tree closes set {min(wanted)} on part {part}")
+    outputs = max(source.output_dimension, target.output_dimension)
+    check_work(data, count, 1, len(sets), source.dimension, outputs)
+    worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
+    for part, made in enumerate(parts_of(source, target, domain, sets, data.slots)):
+        check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs)
+        bounds = Differential(made.pair, ops)
+        for number, tree in trees[part]:
+            try:
+                np.maximum.at(worst, tree.sets, walk(bounds, made.forms, tree))
+            except CertificateRejected as error:
+                raise CertificateRejected(f"tree {number}", error.why) from None
     return [Fraction(value, 1 << data.bits) for value in worst.tolist()]
 
 
@@ -157,7 +170,7 @@ def shape_of(tree: Tree, bounds: Differential) -> tuple[np.ndarray, np.ndarray]:
     place = np.zeros(count, dtype=np.int64)
     place[inner] = tree.places
     limit = np.where(tree.tokens == Split.INPUT, bounds.d, bounds.units)
-    if np.any((place < 0) | (place >= np.maximum(limit, 1))):
+    if np.any((place[inner] < 0) | (place[inner] >= limit[inner])):
         raise malformed("a split of a slot or input that is not there")
     second = np.zeros(count, dtype=np.int64)
     waiting: list[int] = []  # splits whose second child has not begun

@@ -12,8 +12,9 @@ import numpy as np
 from isoform.certificate.relaxation import CURVES
 from isoform.certificate.tree import Part, parts_of
 from isoform.certificate.tree_evidence import Trees
+from isoform.certificate.tree_work import sets_of
 from isoform.errors import CertificateRejected, UnsupportedModel
-from isoform.network.claim import RegionCount, forbidden_sets
+from isoform.network.claim import RegionCount
 from isoform.network.network import Network
 from isoform.network.operators import Linear
 from isoform.network.paired import Slots
@@ -111,8 +112,8 @@ def branching(question: Question) -> Branching | None:
         slots = aligned(*layers, question.box, question.context.seed)
         relation = question.claim.relation
         assert not isinstance(relation, RegionCount)
-        sets = forbidden_sets(relation, source.dimension, source.output_dimension)
-        parts = parts_of(source, target, question.claim.domain, sets, slots)
+        sets = sets_of(relation, source.dimension, source.output_dimension)
+        parts = list(parts_of(source, target, question.claim.domain, sets, slots))
     except (UnsupportedModel, CertificateRejected):
         return None
     return Branching(slots, parts, len(sets))
