@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoform.certificate.relaxation import CURVES, Bounds, Layer, Lines, Ops, relaxed
+from isoform.certificate.curves import CURVES, STRAIGHT, lines_of
+from isoform.certificate.relaxation import Bounds, Layer, Lines, Ops
 from isoform.errors import CertificateRejected
 from isoform.network.paired import Paired
 from isoform.numerics.sparse import ExactSparse, stack
@@ -74,6 +75,10 @@ class Differential:
         self.starts, self.d = pair.starts, pair.dimension
         self.count = len(pair.layers)
         self.units = self.starts[-1]
+        self.plain = [
+            np.array([[name in STRAIGHT for name in side] for side in layer.curves], dtype=bool)
+            for layer in pair.layers
+        ]
         self.source_rows, self.gap_rows, self.target_rows = [], [], []
         self.back_source, self.back_both, self.back_target = [], [], []
         for layer in pair.layers:
@@ -132,9 +137,9 @@ class Differential:
             self.tighten(k, boxes, here, layers)
             empty |= (here[..., 0] > here[..., 1]).any(axis=(1, 2))
             here[..., 1] = np.maximum(here[..., 1], here[..., 0])
-            layers.append(relaxed(self.ops, Bounds(*(
+            layers.append(lines_of(self.ops, Bounds(*(
                 (here[..., value, 0], here[..., value, 1]) for value in (Y, Z, DELTA)
-            ))))
+            )), self.pair.layers[k].curves))
         return replace(boxes, bounds=bounds), layers, empty
 
     def tighten(self, k: int, boxes: Boxes, here: np.ndarray, layers: list[Layer]) -> None:
@@ -142,6 +147,7 @@ class Differential:
         what they say of y'. `here` (B, n, 3, 2) is changed in place."""
         layer = self.pair.layers[k]
         shut = (here[..., 0] >= 0) | (here[..., 1] <= 0)
+        shut[:, ~self.plain[k].all(axis=0)] = False
         wanted = ~(shut[..., Y] & shut[..., Z])
         for value, has in ((Y, layer.has_source), (DELTA, layer.has_target)):
             box, slot = np.nonzero(wanted & has & (~shut[..., Y] if value == Y else True))

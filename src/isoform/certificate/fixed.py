@@ -15,11 +15,14 @@ import numpy as np
 
 from isoform.errors import CertificateRejected
 from isoform.numerics.exact import Exact
+from isoform.numerics.smooth import SMOOTH, enclosed
 from isoform.numerics.sparse import ExactSparse
 
 PART = 26  # bits of a part of a number
 WIDE = 2 * PART  # numbers stay below 2^WIDE
 SLOPE = 30  # bits behind the point of a slope
+STEEPEST = 35  # bits of a slope: differences of two times numbers below 2^WIDE fit
+NODE = 12  # bits behind the point of the places where smooth functions are evaluated
 MOST_WEIGHT = 40  # bits of a weight over the common power of two
 MOST_SIZE = 44  # bits of a weight before the point
 MOST_OFF = 20  # bits of a number of units that a coefficient is off by
@@ -55,6 +58,7 @@ class Fixed:
             raise CertificateRejected("fixed point", f"{bits} bits, 8 to 44 are possible")
         self.bits = bits
         self.infinity = (1 << WIDE) - 1
+        self.known: dict[tuple[str, bool, int], tuple[int, int]] = {}
 
     def rounded(self, value: Exact, *, up: bool) -> np.ndarray:
         """Exact numbers as values, outward."""
@@ -144,8 +148,8 @@ class Fixed:
         return value << by
 
     def times(self, left: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """Coefficients times slopes (integers over 2^SLOPE, below 2^32): off by less than two
-        units."""
+        """Coefficients times slopes (integers over 2^SLOPE, below 2^STEEPEST): too small, by less
+        than two units."""
         left = self.kept(left)
         high, low = left >> PART, left & ((1 << PART) - 1)
         return ((high * slope) >> (SLOPE - PART)) + ((low * slope) >> SLOPE)
@@ -197,3 +201,68 @@ class Fixed:
     def least(self) -> int:
         """The smallest difference of values."""
         return 1
+
+    # --- curves -----------------------------------------------------------------------------------
+
+    def whole(self) -> int:
+        """The number 1 as a value."""
+        return 1 << self.bits
+
+    def floor(self, value: np.ndarray) -> np.ndarray:
+        """The largest integer that is not larger."""
+        return (value >> self.bits) << self.bits
+
+    def number(self, value: np.ndarray) -> np.ndarray:
+        """A value in doubles, nearly: for choices that need no proof."""
+        return value / float(1 << self.bits)
+
+    def number_of_slope(self, slope: np.ndarray) -> np.ndarray:
+        """A slope in doubles, nearly."""
+        return slope / float(1 << SLOPE)
+
+    def near(self, number: np.ndarray) -> np.ndarray:
+        """A node near a double."""
+        most = float(1 << WIDE - 1 - self.bits)
+        number = np.clip(np.nan_to_num(number), -most, most)
+        below, _ = self.nodes(*(np.round(number * (1 << self.bits)).astype(np.int64),) * 2)
+        return below
+
+    def inclined(self, number: np.ndarray) -> np.ndarray:
+        """A slope near a double."""
+        most = float((1 << STEEPEST) - 1)
+        return np.clip(np.round(np.nan_to_num(number) * (1 << SLOPE)), -most, most).astype(np.int64)
+
+    def nodes(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The next multiple of 2^-NODE not above `low`, and that not below `high`."""
+        shift = max(0, self.bits - NODE)
+        return (low >> shift) << shift, -((-high >> shift) << shift)
+
+    def curve(self, name: str, node: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values below and above a smooth function."""
+        low, high = self.looked_up(name, node, rate=False)
+        return self.kept(low), self.kept(high)
+
+    def rate(self, name: str, node: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes below and above its derivative."""
+        low, high = self.looked_up(name, node, rate=True)
+        if low.size and max(-int(low.min()), int(high.max())) >> STEEPEST:
+            raise overflow(f"a slope of {name} is")
+        return low, high
+
+    def looked_up(self, name: str, node: np.ndarray, *, rate: bool) -> tuple[np.ndarray, ...]:
+        points, inverse = np.unique(node, return_inverse=True)
+        ends = np.array([self.ends(name, rate, point) for point in points.tolist()], dtype=np.int64)
+        found = ends.reshape(-1, 2)[inverse.reshape(node.shape)]
+        return found[..., 0], found[..., 1]
+
+    def ends(self, name: str, rate: bool, point: int) -> tuple[int, int]:
+        """Integers around phi or phi' at one value."""
+        key = name, rate, point
+        if key not in self.known:
+            smooth = SMOOTH[name]
+            ball, bits = (smooth.ball_rate, SLOPE) if rate else (smooth.ball, self.bits)
+            try:
+                self.known[key] = enclosed(ball, point, self.bits, bits)
+            except ValueError:
+                raise overflow(f"a value of {name} is") from None
+        return self.known[key]

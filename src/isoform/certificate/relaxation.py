@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-CURVES = frozenset({"relu"})  # what lies between lines
 Ops = Any  # Fixed, or the prover's Floats
 
 

@@ -62,7 +62,7 @@ def parts_of(
     for network in (source, target):
         check_rows(network)
     check_slots(slots, source.dimension, max(source.output_dimension, target.output_dimension))
-    first, second = unit_layers(source), unit_layers(target)
+    first, second = (unit_layers(net, curved=True) for net in (source, target))
     for box in boxes_of(bound_to(domain, source.dimension)):
         middle, half = (box.low + box.high) * HALF, (box.high - box.low) * HALF
         constant = concatenate([Exact.of([1]), middle]).reduced()

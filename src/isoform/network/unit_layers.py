@@ -17,7 +17,16 @@ import numpy as np
 from isoform.errors import UnsupportedModel
 from isoform.network.linear_map import exact
 from isoform.network.network import Network
-from isoform.network.operators import Concat, Linear, Opaque, Operator, Relu, Select, Step
+from isoform.network.operators import (
+    Concat,
+    Linear,
+    Opaque,
+    Operator,
+    Relu,
+    Round,
+    Select,
+    Step,
+)
 from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse, stack, total
 
@@ -64,7 +73,8 @@ class UnitLayers:
 
 
 def unit_layers(network: Network, *, curved: bool = False) -> UnitLayers:
-    """The layers of a primitive network. curved: smooth functions of single entries are units too.
+    """The layers of a primitive network. curved: smooth and rounding functions of single entries
+    are units too.
 
     Raises UnsupportedModel with every node that makes it no piecewise-linear graph (products,
     smooth functions, recurrences that are not unrolled).
@@ -75,7 +85,10 @@ def unit_layers(network: Network, *, curved: bool = False) -> UnitLayers:
         "is not piecewise linear"
         for value, node in network.items()
         if not isinstance(node.operator, allowed)
-        and not (curved and isinstance(node.operator, Opaque) and not node.operator.group)
+        and not (curved and (
+            isinstance(node.operator, Round)
+            or isinstance(node.operator, Opaque) and not node.operator.group
+        ))
     ]
     if foreign:
         raise UnsupportedModel("linear regions of this network", foreign)

@@ -5,8 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from isoform.certificate.fixed import NODE
+from isoform.errors import CertificateRejected
 from isoform.numerics.exact import Exact
+from isoform.numerics.smooth import SMOOTH
 from isoform.numerics.sparse import ExactSparse
+
+LARGEST = 1e30  # of a value of a smooth function that is worth computing with
 
 
 class Floats:
@@ -18,15 +23,6 @@ class Floats:
 
     def rounded(self, value: Exact, *, up: bool) -> np.ndarray:
         return value.to_float()
-
-    def kept(self, value: np.ndarray) -> np.ndarray:
-        return value
-
-    def bounded(self, bounds: np.ndarray) -> None:
-        pass
-
-    def total(self, sizes: np.ndarray) -> np.ndarray:
-        return np.asarray(sizes.sum(axis=1))
 
     def weights(self, matrix: ExactSparse) -> np.ndarray:
         return matrix.dense().to_float()
@@ -60,3 +56,47 @@ class Floats:
 
     def least(self) -> float:
         return 0.0
+
+    # --- curves -----------------------------------------------------------------------------------
+
+    def kept(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def bounded(self, bounds: np.ndarray) -> None:
+        pass
+
+    def total(self, sizes: np.ndarray) -> np.ndarray:
+        return np.asarray(sizes.sum(axis=1))
+
+    def whole(self) -> float:
+        return 1.0
+
+    def floor(self, value: np.ndarray) -> np.ndarray:
+        return np.floor(value)
+
+    def number(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def number_of_slope(self, slope: np.ndarray) -> np.ndarray:
+        return slope
+
+    def near(self, number: np.ndarray) -> np.ndarray:
+        return self.nodes(number, number)[0]
+
+    def inclined(self, number: np.ndarray) -> np.ndarray:
+        return number
+
+    def nodes(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        cells = float(1 << NODE)
+        return np.floor(low * cells) / cells, np.ceil(high * cells) / cells
+
+    def curve(self, name: str, node: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (self.sized(name, SMOOTH[name].value(node)),) * 2
+
+    def rate(self, name: str, node: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (self.sized(name, SMOOTH[name].rate(node)),) * 2
+
+    def sized(self, name: str, value: np.ndarray) -> np.ndarray:
+        if not np.all(np.abs(value) < LARGEST):
+            raise CertificateRejected("doubles", f"values of {name} are too large")
+        return value

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from isoform.certificate.relaxation import CURVES
+from isoform.certificate.curves import CURVES
 from isoform.certificate.tree import Part, parts_of
 from isoform.certificate.tree_evidence import Trees
 from isoform.certificate.tree_work import sets_of
@@ -106,7 +106,7 @@ def branching(question: Question) -> Branching | None:
     if weight(source) + weight(target) > MOST_WEIGHTS:
         return None
     try:
-        layers = unit_layers(source), unit_layers(target)
+        layers = unit_layers(source, curved=True), unit_layers(target, curved=True)
         if any(layer.name not in CURVES for net in layers for layer in net.layers):
             return None
         slots = aligned(*layers, question.box, question.context.seed)
