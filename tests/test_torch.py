@@ -24,6 +24,7 @@ from isoform.network.operators import (
     Opaque,
     Product,
     Relu,
+    Round,
     Scan,
     Select,
     Step,
@@ -228,6 +229,17 @@ def graph() -> Network:
     states = b.add(Scan(inner, 1, 2), (start, gated), 5)
     joined = b.add(Concat(), (states, b.add(Select(np.array([3, 3])), (gated,), 2)), 7)
     return b.build(b.add(Opaque("softmax", 7), (joined,), 7))
+
+
+def test_rounding_goes_to_even_both_ways() -> None:
+    def halves(x: Any) -> Any:
+        return torch.round(torch.round(x * 2) / 2)
+
+    loaded = agree(Function(halves).eval(), (4,))
+    assert [type(n.operator) for n in loaded.network.nodes].count(Round) == 2
+    agree(write_torch(loaded.network), (4,))
+    with pytest.raises(UnsupportedModel, match="decimals"):
+        read_torch(Function(lambda x: torch.round(x, decimals=1)).eval(), (4,))
 
 
 def test_a_chain_becomes_plain_layers() -> None:
