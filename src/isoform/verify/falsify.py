@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from isoform.bounds.matrices import flat_primitive
-from isoform.certificate.verdict import Witness
+from isoform.certificate.verdict import LowerAt, Witness
 from isoform.errors import Refused
 from isoform.network.claim import Relation
 from isoform.network.domain import Binary, Domain, FiniteSet, bound_to
@@ -45,8 +45,8 @@ class Attack:
     lower: the largest difference (decision: source margin at a point decided otherwise; forbidden
     sets: depth in one) replayed exactly, 0 where none was seen; witness: a point where the claim
     fails, or None; output: where the best point has its finding (None where no point was replayed);
-    tries: points replayed exactly; point: the best one; exhausted: all points of a finite domain
-    were replayed.
+    tries: points replayed exactly; point: the best one; lower_at: where `lower` was found;
+    exhausted: all points of a finite domain were replayed; interrupted: it ended by Ctrl-C.
     """
 
     lower: Fraction
@@ -55,6 +55,8 @@ class Attack:
     tries: int
     point: Exact | None = None
     exhausted: bool = False
+    interrupted: bool = False
+    lower_at: LowerAt | None = None
     seconds: float = 0.0
 
 
@@ -71,6 +73,7 @@ class Search:
     deadline: float
     best: Replay | None = None
     lower: Fraction = Fraction(0)
+    lower_at: LowerAt | None = None
     tries: int = 0
     pool: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -165,7 +168,11 @@ def attack(
         nets=nets, rng=np.random.default_rng(seed), deadline=start + seconds,
         pool=np.zeros((0, source.dimension)),
     )
-    exhausted = explore(search, [point.reshape(-1) for point in points])
+    exhausted = interrupted = False
+    try:
+        exhausted = explore(search, [point.reshape(-1) for point in points])
+    except KeyboardInterrupt:
+        interrupted = True
     best = search.best
     witness = None
     if best is not None and best.finding.refutes:
@@ -179,6 +186,7 @@ def attack(
         lower=search.lower, witness=witness,
         output=None if top is None else top.finding.output, tries=search.tries,
         point=None if top is None else top.point, exhausted=exhausted,
+        interrupted=interrupted, lower_at=search.lower_at,
         seconds=time.monotonic() - start,
     )
 
@@ -295,7 +303,9 @@ def record(search: Search, points: list[Exact]) -> bool:
     """Replay exact points of the domain and keep the best. Whether the claim is refuted."""
     for found in replay(search.source, search.target, search.place.domain, points, search.goal):
         search.tries += 1
-        search.lower = max(search.lower, found.finding.largest)
+        if found.finding.largest > search.lower:
+            search.lower = found.finding.largest
+            search.lower_at = LowerAt(point=found.point, output=found.finding.widest)
         if search.best is None or found.finding.order > search.best.finding.order:
             search.best = found
     return search.best is not None and search.best.finding.refutes

@@ -17,15 +17,24 @@ from fractions import Fraction
 from isoform.certificate.check import check
 from isoform.certificate.evidence import Counterexample, Enumerate
 from isoform.certificate.points import MOST_EVALUATIONS, count
-from isoform.certificate.tree import check_trees
+from isoform.certificate.tree import boxes_of, closed_by_trees
 from isoform.certificate.tree_evidence import Trees
-from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict
+from isoform.certificate.verdict import LowerAt, Proved, Refuted, Undecided, UpperAt, Verdict
 from isoform.errors import CertificateRejected
-from isoform.network.claim import Avoids, Equal, SameDecision, Within
+from isoform.network.claim import (
+    Avoids,
+    Equal,
+    SameDecision,
+    Within,
+    forbidden_sets,
+    tolerances,
+)
 from isoform.network.domain import Binary, Domain, FiniteSet, Union
 from isoform.numerics.exact import Exact, approximately
 from isoform.regions.kernel import kept
 from isoform.regions.tasks import Budget
+from isoform.verify.branch_state import State
+from isoform.verify.branch_trees import box_in
 from isoform.verify.cells import by_cells
 from isoform.verify.falsify import Attack, falsify_relation
 from isoform.verify.goal import has_exact_values, rounded_up
@@ -47,43 +56,90 @@ QUICK_INPUTS = 3
 MOST_INPUTS = 8
 WIDER = Fraction(1_000_001, 1_000_000)
 LARGEST = 1e30  # an upper value that says something
-MOST_CHECKED = 2_000  # boxes of an undecided search whose upper value is re-derived
+CHECK_SHARE, CHECK_LEAST = 0.25, 0.5  # of the time, and seconds, to re-derive an upper value
+CHECK_COST = 11  # boxes bounded in doubles in the time that the checker needs for a split
 
 
 @dataclass(slots=True)
 class Progress:
-    """What is known so far: lower value and its witness, a certified upper value."""
+    """What is known so far: lower value and its witness, a certified upper value; where both were
+    found, and in which file that is kept."""
 
     lower: Fraction = Fraction(0)
     upper: Fraction | None = None
     seen: Attack | None = None
+    lower_at: LowerAt | None = None
+    upper_at: UpperAt | None = None
+    state: State | None = None
+
+    def below(self, lower: Fraction, at: LowerAt | None) -> None:
+        """A lower value."""
+        if lower > self.lower:
+            self.lower, self.lower_at = lower, at
+            if self.state is not None and at is not None:
+                self.state.best = lower, at.point
+
+    def above(self, upper: Fraction | None, at: UpperAt | None) -> None:
+        """A certified upper value."""
+        if upper is not None and (self.upper is None or upper < self.upper):
+            self.upper, self.upper_at = upper, at
 
 
 def decide(question: Question) -> Verdict:
-    """The ladder."""
+    """The ladder. A first KeyboardInterrupt ends it with what is known by then, a second one
+    passes on."""
     relation = question.claim.relation
+    known = Progress(state=State.of(question))
+    if known.state is not None and known.state.best is not None:
+        points = (*question.context.points, known.state.best[1])
+        question = replace(question, context=replace(question.context, points=points))
+    search: Branching | None = None
     found: Verdict | None = None
-    if not isinstance(relation, Avoids):
-        found = equal_by_structure(question)
-    found = found or by_enumeration(question)
-    if found is not None:
-        return found
-    known = Progress()
-    search = branching(question)
     try:
+        if not isinstance(relation, Avoids):
+            found = equal_by_structure(question)
+        found = found or by_enumeration(question)
+        if found is not None:
+            return found
+        search = branching(question)
+        if search is not None:
+            search.resume(known.state)
         if isinstance(relation, Equal):
             found = equality(question, known)
         else:
             found = inequality(question, known, search)
+        if not isinstance(found, Proved):
+            upper_value(question, known, search)
     except KeyboardInterrupt:
-        return undecided(question, known.lower, upper_value(question, known, search),
-                         "interrupted; lower and upper value are what was found until then")
-    if isinstance(found, Proved):
-        return replace(found, lower=max(found.lower, known.lower))
-    upper = upper_value(question, known, search)
-    if isinstance(found, Refuted):
-        return found if upper is None else replace(found, upper=upper)
-    return undecided(question, known.lower, upper, reason(question, upper, search))
+        why = "interrupted; lower and upper value are what was found until then"
+        if not isinstance(found, Refuted):
+            upper_value(question, known, search, hurry=True)
+            found = replace(undecided(question, known, why), interrupted=True)
+    keep(known, search)
+    match found:
+        case Proved():
+            return with_lower(found, known)
+        case Refuted():
+            return replace(
+                found, upper=known.upper, upper_at=known.upper_at,
+                lower_at=found.lower_at or known.lower_at,
+            )
+    return found or undecided(question, known, reason(question, known.upper, search))
+
+
+def keep(known: Progress, search: Branching | None) -> None:
+    """Bring the file of the state up to date."""
+    if search is not None:
+        search.keep()
+    elif known.state is not None:
+        known.state.save([], (), 0.0, 0)
+
+
+def with_lower(found: Proved, known: Progress) -> Proved:
+    """The verdict with the lower value that the attack has found."""
+    if known.lower <= found.lower:
+        return found
+    return replace(found, lower=known.lower, lower_at=known.lower_at)
 
 
 def equality(question: Question, known: Progress) -> Verdict | None:
@@ -112,6 +168,7 @@ def inequality(
     found = found or attacked(question, known, FIRST_ATTACK)
     found = found or by_regions(question, known, QUICK)
     if search is not None:
+        search.lower = approximately(known.lower)
         found = found or by_splitting(question, search)
     return found or attacked(question, known, None) or by_regions(question, known, None)
 
@@ -128,26 +185,27 @@ def by_regions(question: Question, known: Progress, budget: Budget | None) -> Ve
     question.context.report("enumerating common regions")
     found = by_cells(question, budget)
     if isinstance(found, Undecided):
-        known.lower = max(known.lower, found.lower)
+        known.below(found.lower, found.lower_at)
         return None
     return found
 
 
 def upper_value(
-    question: Question, known: Progress, search: Branching | None
-) -> Fraction | None:
-    """The smallest certified upper value of the largest difference."""
+    question: Question, known: Progress, search: Branching | None, hurry: bool = False
+) -> None:
+    """The smallest certified upper value of the largest difference that the search gives; a search
+    that has not begun takes a moment for one, or in a hurry a single box."""
     if search is None:
-        return known.upper
-    if not search.begun:
+        return
+    if not search.begun or (isinstance(question.claim.relation, Equal) and not hurry):
         search.begin(0.0)
         search.run(
-            min(question.deadline(), time.perf_counter() + UPPER_SECONDS), UPPER_BOXES,
-            question.context.report,
+            min(question.deadline(), time.perf_counter() + UPPER_SECONDS),
+            1 if hurry else UPPER_BOXES, question.context.report,
         )
     best = certified(question, search)
-    values = [value for value in (known.upper, best and best[2]) if value is not None]
-    return min(values, default=None)
+    if best is not None:
+        known.above(best[2], best[3])
 
 
 def by_splitting(
@@ -155,7 +213,7 @@ def by_splitting(
 ) -> Proved | None:
     """Differential bounds until all is closed, the time is up, or so many boxes were bounded."""
     question.context.report("bounding the difference")
-    for margin in MARGINS:
+    for margin in [margin for margin in MARGINS if margin >= search.margin]:
         search.begin(margin)
         if not search.run(question.deadline(), boxes, question.context.report):
             return None
@@ -179,26 +237,30 @@ def attacked(question: Question, known: Progress, seconds: float | None) -> Refu
         question.source, question.target, question.claim.domain, question.claim.relation,
         seconds=left, seed=question.context.seed + (known.seen is not None), points=points,
     )
+    known.below(seen.lower, seen.lower_at)
     if known.seen is None or seen.lower >= known.lower:
-        known.seen, known.lower = seen, seen.lower
+        known.seen = seen
     if seen.witness is None:
+        if seen.interrupted:
+            raise KeyboardInterrupt
         return None
     certificate = question.certificate(Counterexample(seen.witness.point))
     if check(certificate).holds:
         return None
     return Refuted(
-        claim=question.claim, witness=seen.witness, certificate=certificate, lower=seen.lower,
-        upper=known.upper, seconds=question.seconds(),
+        claim=question.claim, witness=seen.witness, certificate=certificate, lower=known.lower,
+        lower_at=known.lower_at, upper=known.upper, seconds=question.seconds(),
     )
 
 
 def certified(
     question: Question, search: Branching
-) -> tuple[Within, Trees, Fraction] | None:
+) -> tuple[Within, Trees, Fraction, UpperAt] | None:
     """The smallest eps that the boxes so far prove, their trees, and the upper value that the
-    checker finds; None where there is none, or too much to check."""
+    checker finds, with where it is; None where there is none, or too much to check."""
     relation = question.claim.relation
-    search = search.cut(MOST_CHECKED)
+    seconds = max(CHECK_LEAST, CHECK_SHARE * question.seconds())
+    search = search.cut(max(1, int(seconds * search.pace.rate / CHECK_COST)))
     if not isinstance(relation, Equal | Within) or not search.worst < LARGEST:
         return None
     question.context.report("checking the upper value")
@@ -208,14 +270,26 @@ def certified(
         above = rounded_up(excess)
         wider = Within(tuple(e + above for e in eps) if isinstance(eps, tuple) else eps + above)
         trees = search.evidence(bits)
+        sets = forbidden_sets(wider, question.source.dimension, question.source.output_dimension)
         try:
-            upper = check_trees(
-                trees, question.source, question.target, question.claim.domain, wider
+            found = closed_by_trees(
+                trees, question.source, question.target, question.claim.domain, sets
             )
         except CertificateRejected:
             continue
-        return None if upper is None else (wider, trees, upper)
+        allowed = tolerances(wider, question.source.output_dimension).fractions()
+        sides = zip(allowed, found[0::2], found[1::2], strict=True)
+        values = [max(Fraction(0), most + max(pair)) for most, *pair in sides]
+        return wider, trees, max(values), where(question, search, values)
     return None
+
+
+def where(question: Question, search: Branching, values: list[Fraction]) -> UpperAt:
+    """The output with the largest upper value, and the worst box of a search."""
+    worst = max(search.searches, key=lambda each: each.worst)
+    whole = boxes_of(question.claim.domain)[worst.number]
+    box = box_in(whole, worst, worst.waiting[0][1]) if worst.waiting else None
+    return UpperAt(output=values.index(max(values)), box=box)
 
 
 def reason(question: Question, upper: Fraction | None, search: Branching | None) -> str:
@@ -240,11 +314,10 @@ def reason(question: Question, upper: Fraction | None, search: Branching | None)
     )
 
 
-def undecided(
-    question: Question, lower: Fraction, upper: Fraction | None, why: str
-) -> Undecided:
+def undecided(question: Question, known: Progress, why: str) -> Undecided:
     return Undecided(
-        claim=question.claim, lower=lower, upper=upper, reason=why, seconds=question.seconds()
+        claim=question.claim, lower=known.lower, upper=known.upper, reason=why,
+        lower_at=known.lower_at, upper_at=known.upper_at, seconds=question.seconds(),
     )
 
 

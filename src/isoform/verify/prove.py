@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from fractions import Fraction
 
 from isoform.certificate.check import check
 from isoform.certificate.evidence import Evidence, Rounding
@@ -30,20 +30,24 @@ def prove(
     files: tuple[str | None, str | None] = (None, None),
     reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     trace: tuple[str, ...] = (), timeout: float | None = None, seed: int = 0,
-    report: Report | None = None, points: tuple[Exact, ...] = (),
+    report: Report | None = None, points: tuple[Exact, ...] = (), workers: int = 1,
+    state: str | os.PathLike[str] | None = None,
 ) -> Verdict:
     """Decide a claim about two networks R^n -> R^m, as far as the ladder reaches.
 
     Returns Proved with a certificate that the checker has accepted, Refuted with a witness replayed
     exactly, or Undecided with lower and upper value of the largest difference. timeout: seconds
     for all searches together (default: 30 for splitting, 5 for the attack). points: exact points to
-    try first. Raises Refused where the question makes no sense: other numbers of
+    try first. workers: processes for splitting. state: a file in which the splitting search is
+    kept, and from which it goes on. A first KeyboardInterrupt ends with Undecided and what was
+    found until then. Raises FormatError for a file that is no state, Refused for one of another
+    question, and where the question makes no sense: other numbers of
     inputs or outputs, a decision between fewer than two outputs, an arithmetic other than the
     reals, an empty domain (DomainError).
     """
     context = Context(
         files=files, reading=reading, trace=trace, timeout=timeout, seed=seed,
-        report=report or (lambda line: None), points=points,
+        report=report or (lambda line: None), points=points, workers=workers, state=state,
     )
     return decide(asked(source, target, claim, context))
 
@@ -79,7 +83,7 @@ def prove_best(
             return proved(replace(question, claim=claim), better[1], upper=better[2])
     if within is None or upper is None:
         attacked(question, known, None)
-        return undecided(question, known.lower, None, "no bound of the difference on this domain")
+        return undecided(question, known, "no bound of the difference on this domain")
     claim = Claim(Within(rounded_up(upper)), question.claim.domain)
     return proved(replace(question, claim=claim), within, upper=upper)
 
@@ -109,5 +113,5 @@ def prove_rounding(
     try:
         check(certificate)
     except CertificateRejected as error:
-        return undecided(question, Fraction(0), None, str(error))
+        return undecided(question, Progress(), str(error))
     return replace(found, certificate=certificate, seconds=question.seconds())

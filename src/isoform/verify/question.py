@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,8 @@ SEARCH_SECONDS = 30.0  # of splitting, where no timeout is given
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What goes into the certificate beside networks, claim and evidence."""
+    """What goes into the certificate beside networks, claim and evidence; how long, with how many
+    processes and where kept the search is."""
 
     files: tuple[str | None, str | None] = (None, None)
     reading: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -36,6 +38,8 @@ class Context:
     points: tuple[Exact, ...] = ()
     seed: int = 0
     report: Report = field(default=lambda line: None)
+    workers: int = 1
+    state: str | os.PathLike[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,8 @@ def asked(source: Network, target: Network, claim: Claim, context: Context) -> Q
             )
     if context.timeout is not None and not context.timeout >= 0:
         raise Refused(f"a timeout of {context.timeout} seconds; give a number from 0 up")
+    if context.workers < 1:
+        raise Refused(f"{context.workers} workers; give 1 or more")
     if claim.arithmetic is not Arithmetic.REALS:
         raise Refused(
             f"claims in {claim.arithmetic.value} are decided by `prove_in_floats`, not here"

@@ -14,39 +14,72 @@ from isoform.certificate.tree import Part, parts_of
 from isoform.certificate.tree_evidence import Trees
 from isoform.certificate.tree_work import sets_of
 from isoform.errors import CertificateRejected, UnsupportedModel
-from isoform.network.claim import RegionCount
+from isoform.network.claim import Equal, RegionCount, Within, tolerances
 from isoform.network.network import Network
 from isoform.network.operators import Linear
 from isoform.network.paired import Slots
 from isoform.network.unit_layers import unit_layers
+from isoform.numerics.exact import approximately
 from isoform.verify.alignment import aligned
 from isoform.verify.branch import Search
+from isoform.verify.branch_state import State
+from isoform.verify.branch_trees import shortened
+from isoform.verify.branch_workers import Pace, together
 from isoform.verify.question import Question
 
 MOST_WEIGHTS = 1 << 24  # entries of the dense matrices of both networks, between layers
 BITS = (40, 37, 33)  # of the fixed point, tried in this order
 MARGINS = (1e-9, 1e-6, 1e-4)  # tried in this order
+ALONE = 1.0  # seconds before worker processes are started
 
 
 @dataclass(slots=True, eq=False)
 class Branching:
-    """The searches of all parts of the domain, about so many forbidden sets each."""
+    """The searches of all parts of the domain, about so many forbidden sets each.
+
+    workers: processes that take part after the first second. state: where the search is kept.
+    allowed: what is added to `worst` for an upper value of the largest difference, where the claim
+    is about one; lower: the lower value, for progress.
+    """
 
     slots: tuple[Slots, ...]
     parts: list[Part]
     sets: int
     searches: list[Search] = field(default_factory=list)
     begun: bool = False
+    margin: float = 0.0
+    workers: int = 1
+    state: State | None = None
+    allowed: float | None = None
+    lower: float = 0.0
+    pace: Pace = field(default_factory=Pace)
 
     def begin(self, margin: float) -> None:
         """Start, unless the search has begun. margin: by how much doubles have to be below what
         is asked, so that outward rounding finds it too."""
         if self.begun:
             return
-        self.begun = True
+        self.begun, self.margin = True, margin
         self.searches = [Search(part, number, margin) for number, part in enumerate(self.parts)]
         for search in self.searches:
             search.begin(np.arange(self.sets))
+
+    def resume(self, state: State | None) -> None:
+        """Go on from a file where it holds this search, and keep the search there."""
+        self.state = state
+        if state is None:
+            return
+        searches = [Search(part, number, 0.0) for number, part in enumerate(self.parts)]
+        self.begun, margin = state.restore(searches, self.slots, self.sets)
+        if self.begun:
+            self.searches, self.margin = searches, margin
+            for search in searches:
+                search.margin = margin
+
+    def keep(self) -> None:
+        """Bring the file up to date."""
+        if self.state is not None:
+            self.state.save(self.searches, self.slots, self.margin, self.sets)
 
     @property
     def done(self) -> bool:
@@ -57,34 +90,56 @@ class Branching:
         return sum((len(search.nodes) + len(search.roots)) // 2 for search in self.searches)
 
     def cut(self, most: int) -> Branching:
-        """The same with all trees cut to their first nodes, so many in all."""
+        """The same with all trees cut to the splits that matter, so many in all at the most."""
         each = max(1, most // max(1, len(self.searches)))
-        return replace(self, searches=[search.cut(each) for search in self.searches])
+        return replace(self, searches=[shortened(search, each) for search in self.searches])
 
     def run(
         self, deadline: float, boxes: int | None, report: Callable[[str], None]
     ) -> bool:
         """Go on until everything is closed, the time is up, or so many boxes were bounded; whether
-        all is closed."""
+        all is closed. Where this is interrupted, the search stands as after the last step."""
         said = time.perf_counter()
+        alone = self.workers == 1 or boxes is not None
+
+        def tick(away: float = -np.inf) -> None:
+            nonlocal said
+            now = time.perf_counter()
+            if now - said > 0.5:
+                said = now
+                report(self.line(away))
+            if self.state is not None and now > self.state.due:
+                self.keep()
+
+        try:
+            self.run_here(deadline if alone else min(deadline, said + ALONE), boxes, tick)
+            if not alone and not self.done and time.perf_counter() < deadline:
+                together(self.searches, self.margin, self.workers, deadline, tick)
+        finally:
+            self.keep()
+        return self.done
+
+    def run_here(self, deadline: float, boxes: int | None, tick: Callable[[], None]) -> None:
+        """The same in this process; at least one step for every part."""
         bounded = 0
         for search in self.searches:
             while not search.done:
                 if boxes is not None and bounded >= boxes:
-                    return False
-                bounded += search.step(boxes)
-                now = time.perf_counter()
-                if now > deadline:
+                    return
+                bounded += self.pace.step(search, deadline, boxes)
+                tick()
+                if time.perf_counter() > deadline:
                     break
-                if now - said > 0.5:
-                    said = now
-                    report(self.line())
-        return self.done
 
-    def line(self) -> str:
-        """Where the search stands."""
-        waiting = sum(len(search.waiting) for search in self.searches)
-        return f"splitting: {self.leaves:,} boxes, {waiting:,} open, worst by {self.worst:.4g}"
+    def line(self, away: float = -np.inf) -> str:
+        """Where the search stands. away: the worst value that a worker works on."""
+        opened = sum(len(search.held) for search in self.searches)
+        boxes = f"{self.leaves:,} boxes, {opened:,} open"
+        worst = max(self.worst, away)
+        if self.allowed is None:
+            return f"{boxes}, worst by {worst:.4g}"
+        return (f"{boxes}, largest difference between {self.lower:.4g} and about "
+                f"{self.allowed + worst:.4g}")
 
     @property
     def worst(self) -> float:
@@ -116,7 +171,10 @@ def branching(question: Question) -> Branching | None:
         parts = list(parts_of(source, target, question.claim.domain, sets, slots))
     except (UnsupportedModel, CertificateRejected):
         return None
-    return Branching(slots, parts, len(sets))
+    made = Branching(slots, parts, len(sets), workers=question.context.workers)
+    if isinstance(relation, Equal | Within):
+        made.allowed = approximately(tolerances(relation, source.output_dimension).max_abs())
+    return made
 
 
 def weight(network: Network) -> int:
