@@ -24,9 +24,10 @@ from isoform.cli.main import status
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK_START, REGIONS = ROOT / "docs" / "quick-start.md", ROOT / "docs" / "regions.md"
+VNNLIB = ROOT / "docs" / "vnnlib.md"
 README = ROOT / "README.md"
 PAGES = {  # and the page whose Python blocks make the files
-    QUICK_START: QUICK_START, README: QUICK_START, REGIONS: REGIONS,
+    QUICK_START: QUICK_START, README: QUICK_START, REGIONS: REGIONS, VNNLIB: VNNLIB,
 }
 BLOCK = re.compile(r"(^```console\n)(.*?)(^```)", re.M | re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?")
