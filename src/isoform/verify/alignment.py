@@ -20,6 +20,7 @@ from isoform.network.domain import Box
 from isoform.network.paired import NOBODY, Slots
 from isoform.network.unit_layers import UnitLayers
 from isoform.numerics.exact import Exact
+from isoform.numerics.smooth import SMOOTH
 from isoform.numerics.sparse import ExactSparse
 from isoform.verify.signatures import sample
 
@@ -55,9 +56,21 @@ def signatures(layers: UnitLayers, points: np.ndarray) -> list[np.ndarray]:
         with np.errstate(all="ignore"):
             z = np.nan_to_num(np.asarray((in_floats(layer.rows) @ values.T).T))
             found.append(z)
-            h = np.maximum(z, 0) if layer.name == "relu" else np.tanh(z)  # any curve will do
+            h = np.nan_to_num(applied(layer.name, z))
         values = np.concatenate((values, h), axis=1)
     return found
+
+
+def applied(name: str, z: np.ndarray) -> np.ndarray:
+    """What units of this name give, in doubles."""
+    match name:
+        case "relu":
+            return np.maximum(z, 0)
+        case "round":
+            return np.round(z)
+        case _ if name in SMOOTH:
+            return SMOOTH[name].value(z)
+    return np.tanh(z)  # any curve will do
 
 
 def in_floats(rows: ExactSparse) -> csr_array:
