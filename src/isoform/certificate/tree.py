@@ -19,6 +19,7 @@ from isoform.certificate.closing import Forms, forms_of
 from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.relaxation import Layer
+from isoform.certificate.softmax_end import before_softmax
 from isoform.certificate.tree_evidence import Split, Tree, Trees
 from isoform.certificate.tree_work import (
     check_rows,
@@ -90,13 +91,15 @@ def check_trees(
 ) -> Fraction | None:
     """The trees prove the relation on the domain, or CertificateRejected. Returns an upper value of
     the largest difference, for relations that are about one."""
+    before = before_softmax(source, target, relation)
+    source, target, relation = before.source, before.target, before.relation
     sets = sets_of(relation, source.dimension, source.output_dimension)
     worst = closed_by_trees(data, source, target, domain, sets)
     if not isinstance(relation, Equal | Within):
         return None
     eps = tolerances(relation, source.output_dimension).fractions()
     sides = zip(eps, worst[0::2], worst[1::2], strict=True)
-    return max(Fraction(0), *(allowed + max(pair) for allowed, *pair in sides))
+    return before.share * max(Fraction(0), *(allowed + max(pair) for allowed, *pair in sides))
 
 
 def closed_by_trees(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from isoform.certificate.curves import CURVES
+from isoform.certificate.differential import Differential
+from isoform.certificate.softmax_end import before_softmax
 from isoform.certificate.tree import Part, parts_of
 from isoform.certificate.tree_evidence import Trees
 from isoform.certificate.tree_work import sets_of
@@ -20,11 +22,13 @@ from isoform.network.operators import Linear
 from isoform.network.paired import Slots
 from isoform.network.unit_layers import unit_layers
 from isoform.numerics.exact import approximately
+from isoform.numerics.smooth import SMOOTH
 from isoform.verify.alignment import aligned
 from isoform.verify.branch import Search
 from isoform.verify.branch_state import State
 from isoform.verify.branch_trees import shortened
 from isoform.verify.branch_workers import Pace, together
+from isoform.verify.floats import Floats
 from isoform.verify.question import Question
 
 MOST_WEIGHTS = 1 << 24  # entries of the dense matrices of both networks, between layers
@@ -157,7 +161,10 @@ def branching(question: Question) -> Branching | None:
     functions that are not piecewise linear, layers too large."""
     if question.box is None:
         return None
-    source, target = question.source, question.target
+    relation = question.claim.relation
+    assert not isinstance(relation, RegionCount)
+    before = before_softmax(question.source, question.target, relation)
+    source, target, relation = before.source, before.target, before.relation
     if weight(source) + weight(target) > MOST_WEIGHTS:
         return None
     try:
@@ -165,16 +172,25 @@ def branching(question: Question) -> Branching | None:
         if any(layer.name not in CURVES for net in layers for layer in net.layers):
             return None
         slots = aligned(*layers, question.box, question.context.seed)
-        relation = question.claim.relation
-        assert not isinstance(relation, RegionCount)
         sets = sets_of(relation, source.dimension, source.output_dimension)
         parts = list(parts_of(source, target, question.claim.domain, sets, slots))
+        for part in parts:
+            check_defined(part)
     except (UnsupportedModel, CertificateRejected):
         return None
     made = Branching(slots, parts, len(sets), workers=question.context.workers)
-    if isinstance(relation, Equal | Within):
+    if isinstance(relation, Equal | Within) and before.share == 1:
         made.allowed = approximately(tolerances(relation, source.output_dimension).max_abs())
     return made
+
+
+def check_defined(part: Part) -> None:
+    """CertificateRejected where the bounds of a whole part leave the range on which its functions
+    are defined, or too large to compute with; parts of it are then bounded no better at first."""
+    names = {name for layer in part.pair.layers for side in layer.curves for name in side}
+    if names & SMOOTH.keys():
+        bounds, ends = Differential(part.pair, Floats()), np.ones((1, part.pair.dimension))
+        bounds.settle(bounds.whole(-ends, ends))
 
 
 def weight(network: Network) -> int:
