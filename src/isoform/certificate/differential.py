@@ -54,13 +54,20 @@ class Targets:
 @dataclass(slots=True, eq=False)
 class Carried:
     """R rows on their way back: coefficients of h and rho for each layer (None: all zero), of the
-    inputs, and the constant. boxes: the box of each row."""
+    inputs, and the constant. boxes: the box of each row. added (R, N, 3): what is added to the
+    coefficients of y, y' and delta of every slot on the way: a multiple >= 0 of a value that a
+    split says is >= 0, or <= 0 of one that is <= 0, which makes the form no smaller on the box.
+    low (R, N, 2): slopes in [0, 1] of the lower lines of h and h', in place of what the bounds
+    suggest; beside (R, N): how much of rho is taken as h' - h, any multiple."""
 
     boxes: np.ndarray
     p: list[np.ndarray | None]
     q: list[np.ndarray | None]
     inputs: np.ndarray
     constant: np.ndarray
+    added: np.ndarray | None = None
+    low: np.ndarray | None = None
+    beside: np.ndarray | None = None
 
 
 class Differential:
@@ -209,18 +216,21 @@ class Differential:
     def carry(self, rows: Carried, layers: Sequence[Layer], k: int) -> None:
         """All the way back to the inputs."""
         for j in range(k - 1, -1, -1):
-            p, q = rows.p[j], rows.q[j]
-            if p is None and q is None or not any(
-                part is not None and part.any() for part in (p, q)
-            ):
+            p, q, added = rows.p[j], rows.q[j], None
+            if rows.added is not None:
+                added = rows.added[:, self.starts[j] : self.starts[j + 1]]
+            if not any(part is not None and part.any() for part in (p, q, added)):
                 continue
-            if p is None:
-                p = np.zeros((len(rows.boxes), self.pair.layers[j].size), dtype=self.ops.dtype)
-            alpha, omega = self.through(rows, layers[j], p, q)
+            none = np.zeros((len(rows.boxes), self.pair.layers[j].size), dtype=self.ops.dtype)
+            p, q = none if p is None else p, none if q is None and added is not None else q
+            alpha, omega = self.through(rows, j, layers[j], p, q)
+            if added is not None and omega is not None:
+                alpha = alpha + added[..., Y] + added[..., Z]
+                omega = omega + added[..., Z] + added[..., DELTA]
             self.spread(rows, j, alpha, omega, layers)
 
     def through(
-        self, rows: Carried, layer: Layer, p: np.ndarray, q: np.ndarray | None
+        self, rows: Carried, j: int, layer: Layer, p: np.ndarray, q: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Coefficients of y and delta in place of those of h and rho; the constant grows."""
         b = rows.boxes
@@ -228,23 +238,33 @@ class Differential:
         if q is None:
             return self.line(rows, layer.source, p), None
         exact, apart = layer.exact[b], layer.apart[b]
-        beside = np.where(apart, q, 0)
-        alpha = self.line(rows, layer.source, p - beside)
-        omega = np.where(exact, q, 0) + self.line(
-            rows, layer.difference, np.where(exact | apart, 0, q)
-        )
-        zeta = self.line(rows, layer.target, beside)
+        beside, low = np.where(apart, q, 0), [layer.source.low_slope[b], layer.target.low_slope[b]]
+        plain, here = self.plain[j], slice(self.starts[j], self.starts[j + 1])
+        if rows.low is not None:
+            for side, lines in enumerate((layer.source, layer.target)):
+                free = plain[side] & (lines.high[b] > 0)
+                low[side] = np.where(free, rows.low[:, here, side], low[side])
+        if rows.beside is not None:
+            beside = np.where(plain.all(axis=0) & ~exact, rows.beside[:, here], beside)
+        rest = np.where(exact, 0, q - beside)
+        alpha = self.line(rows, layer.source, p - beside, low[0])
+        omega = np.where(exact, q, 0) + self.line(rows, layer.difference, rest)
+        zeta = self.line(rows, layer.target, beside, low[1])
         return alpha + zeta, omega + zeta
 
-    def line(self, rows: Carried, lines: Lines, coefficient: np.ndarray) -> np.ndarray:
-        """Coefficients of t in an upper bound of coefficients of f(t)."""
+    def line(
+        self, rows: Carried, lines: Lines, coefficient: np.ndarray, low: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Coefficients of t in an upper bound of coefficients of f(t). low: slopes (R, n) of the
+        lower lines where they are chosen."""
         ops, b = self.ops, rows.boxes
         positive = np.maximum(coefficient, 0)
         negative = coefficient - positive
         rows.constant = ops.kept(
             rows.constant + ops.dot(positive, lines.high[b]) + ops.dot(negative, lines.low[b])
         )
-        return ops.times(positive, lines.high_slope[b]) + ops.times(negative, lines.low_slope[b])
+        below = lines.low_slope[b] if low is None else low
+        return ops.times(positive, lines.high_slope[b]) + ops.times(negative, below)
 
     def spread(
         self, rows: Carried, j: int, alpha: np.ndarray, omega: np.ndarray | None,

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from isoform.certificate.differential import Boxes, Carried, Differential
+from isoform.certificate.differential import Boxes
 from isoform.certificate.relaxation import Layer, Lines
 from isoform.certificate.tree import Part, Rows, split
 from isoform.certificate.tree_evidence import Split, Tree
-from isoform.network.paired import Paired
-from isoform.verify.floats import Floats
+from isoform.verify.traced import Traced
 
 BATCH = 128
 
@@ -37,30 +36,6 @@ class Node:
     children: tuple[int, int] = (-1, -1)
 
 
-class Traced(Differential):
-    """Passes that remember what the lines of each layer cost: (rows, slots) a layer."""
-
-    def __init__(self, pair: Paired, ops: Floats):
-        super().__init__(pair, ops)
-        self.costs: dict[int, list[np.ndarray]] = {}
-        self.watched = False
-        self.layer = 0
-
-    def through(
-        self, rows: Carried, layer: Layer, p: np.ndarray, q: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        if self.watched:
-            self.costs[id(layer)] = []
-        self.current = id(layer)
-        return super().through(rows, layer, p, q)
-
-    def line(self, rows: Carried, lines: Lines, coefficient: np.ndarray) -> np.ndarray:
-        if self.watched:
-            gap = (lines.high - lines.low)[rows.boxes]
-            self.costs[self.current].append(np.abs(coefficient) * gap)
-        return super().line(rows, lines, coefficient)
-
-
 @dataclass(slots=True, eq=False)
 class Search:
     """The search on one part of the domain. roots: one for every group of sets."""
@@ -76,7 +51,7 @@ class Search:
     held: dict[int, tuple[Boxes, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.bounds = Traced(self.part.pair, Floats())
+        self.bounds = Traced(self.part.pair)
         self.rows = Rows(self.bounds, self.part.forms)
 
     def cut(self, most: int) -> Search:
@@ -167,11 +142,9 @@ class Search:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where to split each box, for the sake of one form each."""
         box = np.arange(len(boxes))
-        self.bounds.watched = True
         rows = self.bounds.carried(box, self.rows.p[form], self.rows.q[form], self.bounds.count,
                                    layers)
         self.bounds.carry(rows, layers, self.bounds.count)
-        self.bounds.watched = False
         score = np.abs(rows.inputs) * (boxes.high - boxes.low)
         return np.full(len(box), Split.INPUT), score.argmax(axis=1)
 
