@@ -5,6 +5,7 @@ counterexamples that they send back."""
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import isoform as iso
 from isoform import api
-from isoform.errors import FormatError, IsoformError, Refused
+from isoform.errors import FormatError, IsoformError, Refused, TooLarge
 from isoform.formats.replay import run_onnx
 from isoform.formats.vnnlib.assignment import assignment_of
 from isoform.formats.vnnlib.claims import network_query
@@ -49,7 +50,10 @@ def test_a_property_of_one_network(run: Any, version: str) -> None:
     ran = run("prove a.npz --property p.vnnlib --json --certificate c.json")
     assert (ran.code, ran.json["answer"], ran.json["verdict"]) == (0, "unsat", "proved")
     assert ran.json["source"] == ran.json["target"] and ran.json["property"] == "p.vnnlib"
-    assert run("check c.json").code == 0
+    checked = run("check c.json --source a.npz --json")
+    assert checked.code == 0 and checked.json["compared"]
+    assert run("check c.json --source b.npz").code == 1
+    assert "the network satisfies: the property p.vnnlib" in run("check c.json").out
     Path("p.vnnlib").write_text(property_of_a("2.25", version))
     ran = run("prove a.npz --property p.vnnlib --counterexample ce.txt")
     assert ran.code == 1 and "answer          sat" in ran.out and "meets" in ran.out
@@ -67,6 +71,18 @@ def test_a_closed_bound_that_is_just_met(run: Any) -> None:
         "witness"]["source"] == [2.5]
     Path("p.vnnlib").write_text(property_of_a("2.5").replace("(>= Y", "(> Y"))
     assert run("prove a.npz --property p.vnnlib --json").json["answer"] != "sat"
+
+
+def test_packed_files(run: Any) -> None:
+    with gzip.open("p.vnnlib.gz", "wt") as file:
+        file.write(property_of_a("2.6"))
+    assert run("prove a.npz --property p.vnnlib.gz --json").json["answer"] == "unsat"
+    Path("broken.vnnlib.gz").write_bytes(Path("p.vnnlib.gz").read_bytes()[:40])
+    assert run("prove a.npz --property broken.vnnlib.gz").code == 3
+    with gzip.open("bomb.vnnlib.gz", "wb") as file:
+        file.write(b" " * 2_000_000)
+    with pytest.raises(TooLarge, match="unpacked"):
+        read_query("bomb.vnnlib.gz", limit_bytes=1_000_000)
 
 
 def test_nothing_is_written_for_an_unsat_answer(run: Any) -> None:

@@ -79,7 +79,7 @@ def check(
     started = time.perf_counter()
     if grade not in GRADES:
         raise ValueError(f"grade {grade!r} is none of {', '.join(GRADES)}")
-    if isinstance(certificate.claim.relation, RegionCount):  # one network, so one file will do
+    if about_one(certificate):  # so one file will do
         source, target = source or target, target or source
     try:
         compare_file("source", certificate.source, certificate.files[0], source)
@@ -109,6 +109,15 @@ def grade_of(certificate: Certificate) -> str:
     return "fixed" if rounded else "exact"
 
 
+def about_one(certificate: Certificate) -> bool:
+    """Whether a claim is about one network, given as source and as target."""
+    relation = certificate.claim.relation
+    same = certificate.files[0] == certificate.files[1] and certificate.rounds is None
+    if isinstance(relation, Avoids):
+        return same and certificate.source.digest == certificate.target.digest
+    return isinstance(relation, RegionCount)
+
+
 def statement(certificate: Certificate, holds: bool) -> str:
     """What was checked, in words."""
     if isinstance(certificate.claim.relation, RegionCount):
@@ -117,6 +126,8 @@ def statement(certificate: Certificate, holds: bool) -> str:
     if certificate.rounds is not None:
         about = "source and the exact network whose constants the target file rounds"
     verb = "satisfy" if holds else "do not satisfy"
+    if about_one(certificate):
+        about, verb = "the network", "satisfies" if holds else "does not satisfy"
     return f"{about} {verb}: {certificate.claim}"
 
 

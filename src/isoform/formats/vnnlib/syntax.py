@@ -10,8 +10,10 @@ SMT-LIB with few commands.
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,15 +79,23 @@ Node = Word | Quoted | Brackets | Group
 
 
 def read_text(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> str:
-    """The text of a file. TooLarge beyond the limit, FormatError for what is no UTF-8."""
+    """The text of a file, unpacked where its name ends in .gz. TooLarge beyond the limit,
+    FormatError for what is no UTF-8 or no gzip file."""
+    name = os.fspath(path)
     size = os.path.getsize(path)
     if size > limit_bytes:
-        raise TooLarge(f"{os.fspath(path)} has {size:,} bytes, the limit is {limit_bytes:,}")
+        raise TooLarge(f"{name} has {size:,} bytes, the limit is {limit_bytes:,}")
+    packed = name.lower().endswith(".gz")
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        with gzip.open(path) if packed else open(path, "rb") as file:
+            held = file.read(limit_bytes + 1)
+        if len(held) > limit_bytes:
+            raise TooLarge(f"{name} has more than {limit_bytes:,} bytes unpacked, the limit")
+        return held.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{os.fspath(path)} is no text: {error}") from None
+        raise FormatError(f"{name} is no text: {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"{name} is no gzip file: {error}") from None
 
 
 @contextmanager
