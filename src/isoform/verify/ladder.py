@@ -17,27 +17,17 @@ from fractions import Fraction
 from isoform.certificate.check import check
 from isoform.certificate.evidence import Counterexample, Enumerate
 from isoform.certificate.points import MOST_EVALUATIONS, count
-from isoform.certificate.tree import boxes_of, closed_by_trees
-from isoform.certificate.tree_evidence import Trees
 from isoform.certificate.verdict import LowerAt, Proved, Refuted, Undecided, UpperAt, Verdict
 from isoform.errors import CertificateRejected
-from isoform.network.claim import (
-    Avoids,
-    Equal,
-    SameDecision,
-    Within,
-    forbidden_sets,
-    tolerances,
-)
+from isoform.network.claim import Avoids, Equal, SameDecision
 from isoform.network.domain import Binary, Domain, FiniteSet, Union
 from isoform.numerics.exact import Exact, approximately
 from isoform.regions.kernel import kept
 from isoform.regions.tasks import Budget
 from isoform.verify.branch_state import State
-from isoform.verify.branch_trees import box_in
 from isoform.verify.cells import by_cells
 from isoform.verify.falsify import Attack, falsify_relation
-from isoform.verify.goal import has_exact_values, rounded_up
+from isoform.verify.goal import has_exact_values
 from isoform.verify.question import Question
 from isoform.verify.structure import (
     equal_by_programme,
@@ -47,6 +37,7 @@ from isoform.verify.structure import (
     tightest,
 )
 from isoform.verify.trees import BITS, MARGINS, Branching, branching
+from isoform.verify.upper_value import certified
 
 FIRST_BOXES = 1  # boxes that are bounded before the attack
 FIRST_ATTACK = 1.0  # seconds
@@ -54,10 +45,7 @@ UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, 
 QUICK = Budget(regions=2_000, seconds=1.0)
 QUICK_INPUTS = 3
 MOST_INPUTS = 8
-WIDER = Fraction(1_000_001, 1_000_000)
-LARGEST = 1e30  # an upper value that says something
-CHECK_SHARE, CHECK_LEAST = 0.25, 0.5  # of the time, and seconds, to re-derive an upper value
-CHECK_COST = 11  # boxes bounded in doubles in the time that the checker needs for a split
+CHECK_LEAST, CHECK_HURRY = 0.5, 5.0  # seconds to re-derive an upper value
 
 
 @dataclass(slots=True)
@@ -203,7 +191,8 @@ def upper_value(
             min(question.deadline(), time.perf_counter() + UPPER_SECONDS),
             1 if hurry else UPPER_BOXES, question.context.report,
         )
-    best = certified(question, search)
+    seconds = max(question.kept_back(), CHECK_LEAST)
+    best = certified(question, search, min(seconds, CHECK_HURRY) if hurry else seconds)
     if best is not None:
         known.above(best[2], best[3])
 
@@ -253,55 +242,21 @@ def attacked(question: Question, known: Progress, seconds: float | None) -> Refu
     )
 
 
-def certified(
-    question: Question, search: Branching
-) -> tuple[Within, Trees, Fraction, UpperAt] | None:
-    """The smallest eps that the boxes so far prove, their trees, and the upper value that the
-    checker finds, with where it is; None where there is none, or too much to check."""
-    relation = question.claim.relation
-    seconds = max(CHECK_LEAST, CHECK_SHARE * question.seconds())
-    search = search.cut(max(1, int(seconds * search.pace.rate / CHECK_COST)))
-    if not isinstance(relation, Equal | Within) or not search.worst < LARGEST:
-        return None
-    question.context.report("checking the upper value")
-    eps = relation.eps if isinstance(relation, Within) else Fraction(0)
-    for bits in BITS:
-        excess = Fraction(max(search.worst, 0.0)) * WIDER + Fraction(1, 1 << (bits - 12))
-        above = rounded_up(excess)
-        wider = Within(tuple(e + above for e in eps) if isinstance(eps, tuple) else eps + above)
-        trees = search.evidence(bits)
-        sets = forbidden_sets(wider, question.source.dimension, question.source.output_dimension)
-        try:
-            found = closed_by_trees(
-                trees, question.source, question.target, question.claim.domain, sets
-            )
-        except CertificateRejected:
-            continue
-        allowed = tolerances(wider, question.source.output_dimension).fractions()
-        sides = zip(allowed, found[0::2], found[1::2], strict=True)
-        values = [max(Fraction(0), most + max(pair)) for most, *pair in sides]
-        return wider, trees, max(values), where(question, search, values)
-    return None
-
-
-def where(question: Question, search: Branching, values: list[Fraction]) -> UpperAt:
-    """The output with the largest upper value, and the worst box of a search."""
-    worst = max(search.searches, key=lambda each: each.worst)
-    whole = boxes_of(question.claim.domain)[worst.number]
-    box = box_in(whole, worst, worst.waiting[0][1]) if worst.waiting else None
-    return UpperAt(output=values.index(max(values)), box=box)
-
-
 def reason(question: Question, upper: Fraction | None, search: Branching | None) -> str:
     """Why the ladder ended, and what would help."""
     relation = question.claim.relation
     if question.box is None:
         return "the domain has no bounds and the units do not match; give a box with --on"
     if search is not None:
+        nearer = ""
+        if search.allowed is not None and upper is not None and search.begun:
+            rough = search.allowed + max(search.worst, 0.0)
+            if rough < 0.9 * approximately(upper):
+                nearer = f", which in floats leave an upper value of about {rough:.3g}"
         return (
-            f"{search.leaves:,} boxes were bounded in {question.seconds():.3g} s and no point was "
-            "found that refutes the claim; a smaller domain, a larger allowance or more time "
-            "(--timeout) may decide"
+            f"{search.leaves:,} boxes were bounded in {question.seconds():.3g} s{nearer}, and no "
+            "point was found that refutes the claim; a smaller domain, a larger allowance or more "
+            "time (--timeout) may decide"
         )
     if upper is None:
         return "the networks are beyond the differential bounds, and the sweep found no bound"

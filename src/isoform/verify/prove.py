@@ -17,12 +17,13 @@ from isoform.network.primitive import to_primitive
 from isoform.network.size import measure
 from isoform.numerics.exact import Exact
 from isoform.verify.goal import rounded_up
-from isoform.verify.ladder import Progress, attacked, certified, decide, undecided
+from isoform.verify.ladder import Progress, attacked, decide, undecided
 from isoform.verify.question import Context, Report, asked
 from isoform.verify.structure import equal_by_programme, equal_by_structure, proved, tightest
 from isoform.verify.trees import branching
+from isoform.verify.upper_value import certified
 
-BEST_BOXES = 64  # boxes of the search for a small eps
+BEST_BOXES, BEST_SECONDS = 64, 15.0  # of the search for a small eps, and of its check
 
 
 def prove(
@@ -77,7 +78,7 @@ def prove_best(
     if search is not None and upper != 0:
         search.begin(0.0)
         search.run(question.deadline(), BEST_BOXES, question.context.report)
-        better = certified(question, search)
+        better = certified(question, search, BEST_SECONDS)
         if better is not None and (upper is None or better[2] < upper):
             claim = Claim(better[0], question.claim.domain)
             return proved(replace(question, claim=claim), better[1], upper=better[2])

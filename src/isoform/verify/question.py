@@ -13,7 +13,7 @@ from isoform.certificate.evidence import Data, Evidence
 from isoform.certificate.reduction import reduced
 from isoform.certificate.wellformed import check_network
 from isoform.errors import CertificateRejected, Refused
-from isoform.network.claim import Arithmetic, Avoids, Claim, SameDecision
+from isoform.network.claim import Arithmetic, Avoids, Claim, Equal, SameDecision, Within
 from isoform.network.domain import Box, bound_to, hull
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
@@ -24,6 +24,7 @@ from isoform.version import VERSION
 Report = Callable[[str], None]
 ATTACK_SECONDS = 5.0
 SEARCH_SECONDS = 30.0  # of splitting, where no timeout is given
+KEPT_BACK, MOST_KEPT_BACK = 0.4, 20.0  # share of a timeout, and seconds, for the upper value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +67,23 @@ class Question:
         """Seconds left for the attack."""
         if self.context.timeout is None:
             return ATTACK_SECONDS
-        return max(0.0, self.context.timeout - self.seconds())
+        return max(0.0, self.deadline() - time.perf_counter())
 
     def deadline(self) -> float:
-        """When the searches end, on the clock of `time.perf_counter`."""
+        """When the searches end, on the clock of `time.perf_counter`: some time before the timeout,
+        where an upper value is to be re-derived by then."""
         timeout = self.context.timeout
-        return self.started + (SEARCH_SECONDS if timeout is None else timeout)
+        if timeout is None:
+            return self.started + SEARCH_SECONDS
+        return self.started + timeout - self.kept_back()
+
+    def kept_back(self) -> float:
+        """Seconds that the checker gets for the upper value of what stays undecided."""
+        if not isinstance(self.claim.relation, Equal | Within):
+            return 0.0
+        if self.context.timeout is None:
+            return MOST_KEPT_BACK
+        return min(KEPT_BACK * self.context.timeout, MOST_KEPT_BACK)
 
     def certificate(self, data: Data) -> Certificate:
         source, target = self.written or (self.source, self.target)
