@@ -13,13 +13,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import isoform as iso
+from isoform.certificate.basis import interval_range
+from isoform.certificate.conclusion import largest
 from isoform.certificate.verdict import Proved, Refuted
 from isoform.formats.onnx.read import read_onnx
 from isoform.network.evaluate import evaluate, evaluate_exact
+from isoform.network.network import Network
+from isoform.network.primitive import to_primitive
 from isoform.numerics.exact import Exact
+from isoform.verify.identity import sweep
 from onnx_models import F, model_of, node, run_in_onnxruntime, saved
 from quantised_models import dense_constants, dense_operators, dense_qdq, far_from_ties
 
+EPS = Fraction(1, 4)  # within which the quantised file is
 BOX = iso.Box([Fraction(-1)] * 6, [Fraction(1)] * 6)
 
 
@@ -48,11 +54,11 @@ def true_gap(first: str, second: str) -> float:
 
 
 def test_a_float_network_and_its_quantised_file(files):
-    """Saturation included: the bound is above every difference seen, and near the largest."""
+    """Saturation included: what is proved is above every difference seen, and near the largest."""
     seen = true_gap(*files)
-    verdict = iso.prove(files[1], equal_to=files[0], within=5, on=BOX)
+    verdict = iso.prove(files[1], equal_to=files[0], within=EPS, on=BOX)
     assert isinstance(verdict, Proved)
-    assert seen <= float(verdict.upper) < 8 * seen
+    assert seen <= float(verdict.upper) <= EPS < 3 * seen
     iso.check(verdict.certificate)
     assert isinstance(iso.prove(files[1], equal_to=files[0], within="0.01", on=BOX), Refuted)
     assert isinstance(iso.prove(files[1], equal_to=files[0], on=BOX), Refuted)
@@ -63,12 +69,11 @@ def test_a_float_network_and_its_quantised_file(files):
     {"sx": F(0.001)},
 ], ids=lambda wrong: next(iter(wrong)))
 def test_a_wrong_scale_or_zero_point_is_seen(wrong, files, tmp_path):
-    """Quantised with one number changed: a larger bound, and refuted where the true one holds."""
-    right = iso.prove(files[1], equal_to=files[0], within=9, on=BOX)
+    """Quantised with one number changed: refuted where the right file is proved."""
     broken = saved(dense_qdq(**wrong), tmp_path, "broken.onnx")
-    verdict = iso.prove(broken, equal_to=files[0], within=right.upper, on=BOX, timeout=5)
+    verdict = iso.prove(broken, equal_to=files[0], within=EPS, on=BOX, timeout=5)
     assert isinstance(verdict, Refuted)
-    assert verdict.lower > right.upper
+    assert verdict.lower > EPS
 
 
 def test_equal_quantised_files_are_proved_equal(tmp_path):
@@ -166,20 +171,39 @@ def test_files_of_onnxruntimes_quantiser(name, operators, models, tmp_path):
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["convolutional/conv_mp1.onnx", "feedforward/mnist2x10.onnx"])
-def test_a_real_network_near_a_point(name, models, tmp_path):
-    """Within a bound that the differences at random points of the box do not reach."""
-    target = tmp_path / "quantised.onnx"
-    quantised_file(models / name, target, operators=True)
-    source = iso.read(models / name)
-    n = source.network.dimension
+IMAGES = ["convolutional/conv_mp1.onnx", "feedforward/mnist2x10.onnx"]
+
+
+def near_a_point(source: Path, target: Path) -> tuple[Network, Network, iso.Box, float]:
+    """A network and its quantised file, a small box and the largest difference at random points."""
+    quantised_file(source, target, operators=True)
+    networks = [to_primitive(read_onnx(path).network) for path in (source, target)]
+    n = networks[0].dimension
     centre = np.random.default_rng(0).integers(0, 256, size=n) / 256
-    box = iso.Box(centre - 1 / 512, centre + 1 / 512)
-    verdict = iso.prove(target, equal_to=source, within=1000, on=box)
     x = centre + np.random.default_rng(1).uniform(-1, 1, size=(50, n)) / 512
-    gap = np.abs(evaluate(iso.read(target).network, x) - evaluate(source.network, x)).max()
+    first, second = (evaluate(network, x) for network in networks)
+    box = iso.Box(centre - 1 / 512, centre + 1 / 512)
+    return *networks, box, float(np.abs(second - first).max())
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_sweep_of_a_real_network_near_a_point(name, models, tmp_path):
+    """The certified difference is above what is seen, and no more than twenty times it."""
+    source, target, box, gap = near_a_point(models / name, tmp_path / "quantised.onnx")
+    found = sweep(source, target, box, near=True)
+    rest = found.difference
+    known = interval_range(rest.rows, found.basis)
+    assert gap <= float(largest(known, rest.radius)) < 20 * gap
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_real_network_is_proved_near_a_point(name, models, tmp_path):
+    """Within sixteen times the largest difference at random points of the box."""
+    source, target, box, gap = near_a_point(models / name, tmp_path / "quantised.onnx")
+    verdict = iso.prove(target, equal_to=source, within=Fraction(16 * gap), on=box)
     assert isinstance(verdict, Proved)
-    assert gap <= float(verdict.upper) < 20 * gap
+    assert gap <= float(verdict.upper)
 
 
 def with_short_weights(source: Path, target: Path) -> onnx.ModelProto:
