@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from fractions import Fraction
 
+from isoform.certificate.softmax_end import before_softmax
 from isoform.certificate.tree import boxes_of, closed_by_trees
 from isoform.certificate.tree_evidence import Split, Trees
 from isoform.certificate.verdict import UpperAt
@@ -30,12 +31,17 @@ ENOUGH = 1.3  # times as many splits are worth another walk
 Certified = tuple[Within, Trees, Fraction, UpperAt]
 
 
-def certified(question: Question, search: Branching, seconds: float) -> Certified | None:
+def certified(
+    question: Question, search: Branching, seconds: float | None = None
+) -> Certified | None:
     """The smallest eps that the boxes so far prove, their trees, and the upper value that the
-    checker finds in about so many seconds, with where it is; None where there is none."""
+    checker finds, with where it is; None where there is none. seconds: about how long that may
+    take; without it the answer does not depend on the clock."""
     if not isinstance(question.claim.relation, Equal | Within):
         return None
     question.context.report("checking the upper value")
+    if seconds is None:
+        return rederived(question, search.cut(search.leaves))
     until = time.perf_counter() + seconds
     best: Certified | None = None
     most = FIRST
@@ -72,15 +78,18 @@ def rederived(question: Question, search: Branching) -> Certified | None:
         above = rounded_up(excess)
         wider = Within(tuple(e + above for e in eps) if isinstance(eps, tuple) else eps + above)
         trees = search.evidence(bits)
-        sets = forbidden_sets(wider, question.source.dimension, outputs)
+        before = before_softmax(question.source, question.target, wider)
+        assert isinstance(before.relation, Within)
+        sets = forbidden_sets(before.relation, question.source.dimension, outputs)
         try:
             found = closed_by_trees(
-                trees, question.source, question.target, question.claim.domain, sets
+                trees, before.source, before.target, question.claim.domain, sets
             )
         except CertificateRejected:
             continue
-        sides = zip(tolerances(wider, outputs).fractions(), found[0::2], found[1::2], strict=True)
-        values = [max(Fraction(0), most + max(pair)) for most, *pair in sides]
+        allowed = tolerances(before.relation, outputs).fractions()
+        sides = zip(allowed, found[0::2], found[1::2], strict=True)
+        values = [before.share * max(Fraction(0), most + max(pair)) for most, *pair in sides]
         return wider, trees, max(values), where(question, search, values)
     return None
 
