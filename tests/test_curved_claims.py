@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about networks with smooth and rounding functions, proved by differential bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+import isoform as iso
+from isoform.certificate.certificate import Certificate
+from isoform.certificate.evidence import Evidence
+from isoform.certificate.softmax_end import before_softmax
+from isoform.certificate.tree import check_trees
+from isoform.certificate.tree_evidence import Trees
+from isoform.certificate.verdict import Proved, Refuted
+from isoform.errors import CertificateRejected
+from isoform.network.claim import Equal, SameDecision, Within
+from isoform.network.evaluate import evaluate
+from isoform.network.linear_map import Dense
+from isoform.network.network import Builder, Network
+from isoform.network.operators import Opaque, Relu, Round, Select
+
+CURVES = ["sigmoid", "tanh", "erf", "softplus", "exp", "round"]
+POSITIVE = ["log", "sqrt", "reciprocal"]
+BOX = iso.Box([Fraction(-1, 2)] * 3, [Fraction(1, 2)] * 3)
+Weights = list[tuple[np.ndarray, np.ndarray]]
+
+
+def weights(seed: int, sizes: tuple[int, ...] = (3, 6, 5, 2), size: float = 0.8) -> Weights:
+    rng = np.random.default_rng(seed)
+    return [(size * rng.normal(size=(m, n)).astype(np.float32),
+             (0.3 * rng.normal(size=m)).astype(np.float32))
+            for n, m in zip(sizes, sizes[1:], strict=False)]
+
+
+def moved(layers: Weights, seed: int, by: float) -> Weights:
+    rng = np.random.default_rng(seed)
+    return [(w + (by * rng.normal(size=w.shape)).astype(np.float32),
+             b + (by * rng.normal(size=b.shape)).astype(np.float32)) for w, b in layers]
+
+
+def network(layers: Weights, name: str, end: str = "", shift: float = 0.0) -> Network:
+    """Affine layers with a function between, and a last one."""
+    builder = Builder((layers[0][0].shape[1],))
+    value = 0
+    for k, (w, b) in enumerate(layers):
+        last = k + 1 == len(layers)
+        bias = b if last else b + np.float32(shift)
+        value = builder.linear(Dense(w), value, bias)
+        function = end if last else name
+        if function:
+            operator = Relu() if function == "relu" else Round() if function == "round" else Opaque(
+                function, len(b) if function == "softmax" else 0
+            )
+            value = builder.add(operator, (value,), len(b))
+    return builder.build(value)
+
+
+def largest(first: Network, second: Network, seed: int = 0) -> float:
+    """The largest difference at random points of the box."""
+    x = np.random.default_rng(seed).uniform(-0.5, 0.5, size=(4000, 3))
+    return float(np.abs(evaluate(first, x) - evaluate(second, x)).max())
+
+
+def trees_of(certificate: Certificate) -> Trees:
+    data = certificate.evidence[0].data
+    assert isinstance(data, Trees)
+    return data
+
+
+@pytest.mark.parametrize("name", CURVES)
+@settings(deadline=None, max_examples=3)
+@given(seed=st.integers(0, 1000), by=st.sampled_from([0.001, 0.1]))
+def test_upper_values_are_above_every_difference(name, seed, by):
+    layers = weights(seed, size=0.3 if name == "exp" else 0.8)
+    first, second = network(layers, name), network(moved(layers, seed + 1, by), name)
+    seen = largest(first, second)
+    verdict = iso.prove(first, equal_to=second, within=5 * seen + 2, on=BOX, timeout=5)
+    assert isinstance(verdict, Proved)
+    assert verdict.upper is not None
+    assert seen <= float(verdict.upper)
+    iso.check(verdict.certificate)
+    wrong = iso.prove(first, equal_to=second, within=0.9 * seen, on=BOX, timeout=0.5)
+    assert not isinstance(wrong, Proved)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "erf", "softplus"])
+def test_nearly_equal_networks_have_tight_bounds(name):
+    """The lines follow the difference, not the two networks."""
+    layers = weights(3)
+    first, second = network(layers, name), network(moved(layers, 4, 1e-4), name)
+    seen = largest(first, second)
+    verdict = iso.prove(first, equal_to=second, within=3 * seen, on=BOX, timeout=5)
+    assert isinstance(verdict, Proved)
+    assert len(trees_of(verdict.certificate).trees[0].tokens) == 1  # without a split
+    assert seen <= float(verdict.upper) < 3 * seen
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_functions_of_positive_numbers(name):
+    layers = weights(5, sizes=(3, 6, 2), size=0.3)
+    first = network(layers, name, shift=3.0)
+    second = network(moved(layers, 6, 1e-4), name, shift=3.0)
+    seen = largest(first, second)
+    verdict = iso.prove(first, equal_to=second, within=4 * seen, on=BOX, timeout=5)
+    assert isinstance(verdict, Proved)
+    assert seen <= float(verdict.upper)
+
+
+def test_a_function_outside_of_its_range_is_no_proof():
+    """The logarithm of what may be negative: no bound, no verdict, no crash."""
+    layers = weights(5, sizes=(3, 6, 2))
+    first, second = network(layers, "log"), network(moved(layers, 6, 1e-4), "log")
+    verdict = iso.prove(first, equal_to=second, within=10, on=BOX, timeout=0.5)
+    assert not isinstance(verdict, Proved)
+
+
+@pytest.mark.parametrize("names", [("sigmoid", "relu"), ("tanh", "round"), ("tanh", "sigmoid")],
+                         ids=" ".join)
+def test_different_functions(names):
+    """Nothing pairs the units; the two networks are bounded apart."""
+    layers = weights(8)
+    first, second = (network(layers, name) for name in names)
+    seen = largest(first, second)
+    verdict = iso.prove(first, equal_to=second, within=20, on=BOX, timeout=5)
+    assert isinstance(verdict, Proved)
+    assert seen <= float(verdict.upper)
+    assert isinstance(iso.prove(first, equal_to=second, within=seen / 2, on=BOX), Refuted)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "round"])
+def test_evidence_of_one_pair_proves_nothing_of_another(name):
+    """A weight of the certificate's target is changed; or its claim; or its trees are cut."""
+    layers = weights(11)
+    first, second = network(layers, name), network(moved(layers, 12, 1e-3), name)
+    seen = largest(first, second)
+    eps = Fraction(2 * seen + (3 if name == "round" else 0))
+    verdict = iso.prove(first, equal_to=second, within=eps, on=BOX, timeout=5)
+    assert isinstance(verdict, Proved)
+    held = verdict.certificate
+    other = [(w.copy(), b.copy()) for w, b in moved(layers, 12, 1e-3)]
+    other[2][0][0, 0] += 30
+    forged = [
+        replace(held, target=network(other, name)),
+        replace(held, claim=replace(held.claim, relation=Within(Fraction(seen) / 2))),
+        tampered(held, replace(trees_of(held), trees=())),
+        tampered(held, replace(trees_of(held), slots=trees_of(held).slots[1:])),
+        tampered(held, replace(trees_of(held), slots=trees_of(held).slots[::-1])),
+    ]
+    for each in forged:
+        with pytest.raises(CertificateRejected):
+            iso.check(each)
+
+
+def tampered(certificate: Certificate, data: Trees) -> Certificate:
+    return replace(certificate, evidence=(Evidence("e1", data),))
+
+
+def test_a_function_without_lines_is_refused_by_name():
+    layers = weights(2)
+    first = network(layers, "sin")
+    held = iso.prove(network(layers, "tanh"), equal_to=network(moved(layers, 1, 1e-4), "tanh"),
+                     within=1, on=BOX)
+    with pytest.raises(CertificateRejected, match="sin"):
+        check_trees(trees_of(held.certificate), first, first, BOX, Within(Fraction(100)))
+
+
+# --- softmax at the end ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_a_last_softmax(name):
+    """Within, equal decisions at a margin, and what must not be proved."""
+    layers = weights(21)
+    first = network(layers, name, end="softmax")
+    second = network(moved(layers, 22, 1e-3), name, end="softmax")
+    seen = largest(first, second)
+    verdict = iso.prove(first, equal_to=second, within=4 * seen, on=BOX, timeout=5)
+    assert isinstance(verdict, Proved)
+    assert seen <= float(verdict.upper) <= 4 * seen
+    iso.check(verdict.certificate)
+    assert isinstance(iso.prove(first, equal_to=second, within=seen / 2, on=BOX), Refuted)
+    decided = iso.prove(first, equal_to=second, same_decision=Fraction(8 * seen), on=BOX)
+    assert isinstance(decided, Proved)
+    for relation in (Within(Fraction(seen) / 2), SameDecision(Fraction(seen) / 100)):
+        forged = replace(verdict.certificate, claim=replace(
+            verdict.certificate.claim, relation=relation))
+        with pytest.raises(CertificateRejected):
+            iso.check(forged)
+
+
+@settings(deadline=None, max_examples=200)
+@given(seed=st.integers(0, 10**6), size=st.floats(0.01, 20))
+def test_softmax_moves_by_half_and_margins_double(seed, size):
+    rng = np.random.default_rng(seed)
+    a = size * rng.normal(size=(50, 3))
+    b = a + rng.choice([1e-3, 0.1, 2]) * rng.uniform(-1, 1, size=a.shape)
+    p, q = (np.exp(x - x.max(axis=1, keepdims=True)) for x in (a, b))
+    p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
+    assert np.all(np.abs(p - q).max(axis=1) <= np.abs(a - b).max(axis=1) / 2 + 1e-12)
+    order = np.sort(a, axis=1)
+    lead = np.sort(p, axis=1)
+    assert np.all(order[:, -1] - order[:, -2] >= 2 * (lead[:, -1] - lead[:, -2]) - 1e-12)
+
+
+def test_which_claims_go_before_softmax():
+    layers = weights(21)
+    first, plain = network(layers, "relu", end="softmax"), network(layers, "relu")
+    found = before_softmax(first, first, Within((Fraction(1, 10), Fraction(1, 5))))
+    assert found.relation == Within((Fraction(1, 5), Fraction(1, 5)))
+    assert found.share == Fraction(1, 2)
+    assert found.source.digest == plain.digest
+    assert before_softmax(first, plain, Within(Fraction(1))).source is first
+    assert before_softmax(plain, first, Equal()).target is first
+    assert before_softmax(first, first, Equal()).relation == Equal()
+    decided = before_softmax(first, plain, SameDecision(Fraction(1, 10)))
+    assert decided.relation == SameDecision(Fraction(1, 5))
+    assert decided.target is plain
+    grouped = grouped_softmax(layers)
+    assert before_softmax(grouped, first, Within(Fraction(1))).source is grouped
+    assert before_softmax(grouped, grouped, SameDecision(Fraction(1))).source is grouped
+
+
+def grouped_softmax(layers: Weights) -> Network:
+    """A softmax over pairs, of which the first and the last output are taken."""
+    builder = Builder((3,))
+    value = builder.linear(Dense(layers[0][0][:4]), 0)
+    value = builder.add(Opaque("softmax", 2), (value,), 4)
+    return builder.build(builder.add(Select(np.array([0, 3])), (value,), 2))
+
+
+# --- a real network -------------------------------------------------------------------------------
+
+
+def test_a_real_sigmoid_network_and_its_half_precision_copy(models, tmp_path):
+    path = models / "feedforward" / "mnist2x5_sigmoid.onnx"
+    model, broken = onnx.load(path), onnx.load(path)
+    for part in (model, broken):
+        for tensor in part.graph.initializer:
+            array = numpy_helper.to_array(tensor)
+            if array.dtype == np.float32:
+                array = array.astype(np.float16).astype(np.float32)
+                if part is broken:
+                    array = array + np.float32(0.125)
+                tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, tmp_path / "half.onnx")
+    onnx.save(broken, tmp_path / "broken.onnx")
+    n = iso.read(path).network.dimension
+    box = iso.Box([Fraction(12, 25)] * n, [Fraction(13, 25)] * n)
+    verdict = iso.prove(path, equal_to=tmp_path / "half.onnx", within="0.01", on=box)
+    assert isinstance(verdict, Proved)
+    iso.check(verdict.certificate, source=iso.read(tmp_path / "half.onnx"), target=iso.read(path))
+    wrong = iso.prove(path, equal_to=tmp_path / "broken.onnx", within="0.01", on=box, timeout=5)
+    assert isinstance(wrong, Refuted)
+    with pytest.raises(CertificateRejected):
+        iso.check(replace(verdict.certificate, source=wrong.certificate.source))
