@@ -122,6 +122,15 @@ def test_monotonicity_with_one_file(run: Any) -> None:
     assert again["replay"].startswith("accepted")
 
 
+def test_a_network_equals_itself(run: Any) -> None:
+    text = two("(equal-to f)") + box("X", 2, 0, 1) + same(2)
+    for row, answer in (("(!= V[0,0] Y[0,0])", "unsat"), ("(> (+ V[0,0] Y[0,0]) 4)", "sat")):
+        Path("q.vnnlib").write_text(text + f"(assert {row})")
+        ran = run("prove a.npz --property q.vnnlib --json --counterexample ce.txt").json
+        assert ran["answer"] == answer and ran["source"] == ran["target"]
+    assert run("prove a.npz --property q.vnnlib --replay ce.txt --json").json["answer"] == "sat"
+
+
 @pytest.mark.parametrize(("line", "said"), [
     ("prove a.npz --property p.vnnlib --on box:0,1", "--property says domain and claim itself"),
     ("prove a.npz --property p.vnnlib --within 1", "--property says domain and claim itself"),

@@ -75,7 +75,7 @@ def network_query(query: Query, networks: Mapping[str, Loaded], name: str = "") 
     width = dimension + source.output_dimension + target.output_dimension
     claim = claim_of(sets, Box(exact_fractions(low, (dimension,)),
                                exact_fractions(high, (dimension,))), width, name)
-    if files is not None and files[0] != files[1]:
+    if files is not None and len(query.networks) == 2:
         claim = recognised(claim, dimension, source.output_dimension, target.output_dimension)
     return Asked(query=query, source=source, target=target, claim=claim, columns=columns,
                  files=files)
@@ -95,15 +95,17 @@ def assigned(query: Query, networks: Mapping[str, Loaded]) -> dict[str, Loaded]:
         raise Refused(f"the query declares {', '.join(needed)}: {'; '.join(said)}; give one file "
                       "for each (--network name=file)")
     found = dict(networks)
-    for net in query.networks:
-        if stands_for(net) and net.relation is not None:
-            found[net.name] = found[net.relation[1]]
-    return found
+    return found | {net.name: found[file_of(net)] for net in query.networks}
 
 
 def stands_for(net: Declared) -> bool:
     """Whether the network is another one once more, so that it has no file of its own."""
     return net.relation is not None and net.relation[0] == "equal-to"
+
+
+def file_of(net: Declared) -> str:
+    """The name of the network whose file this one has."""
+    return net.relation[1] if net.relation is not None and stands_for(net) else net.name
 
 
 def places_of(net: Declared, loaded: Loaded) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +166,7 @@ def laid_out(
     if plain and len(nets) == 2:
         second = first if loaded[nets[1].name] is loaded[nets[0].name] else networks[1]
         start = dimension + first.output_dimension
-        return first, second, [dimension, start], (nets[0].name, nets[1].name)
+        return first, second, [dimension, start], (nets[0].name, file_of(nets[1]))
     made = joint(networks, inputs, dimension)
     starts = np.cumsum([dimension, *(net.output_dimension for net in networks)])[:-1]
     return made, made, starts.tolist(), None
