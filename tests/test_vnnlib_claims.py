@@ -363,3 +363,29 @@ def test_a_wrong_number_of_models(tmp_path: Path) -> None:
     path.write_text(two() + box("X", 2, 0, 1) + same(2) + "(assert (> Y[0,0] V[0,0]))")
     with pytest.raises(Refused, match="2 networks with a file"):
         iso.prove_property([Model.of(small(2, 1, 0))], path)
+
+
+def test_certificates_of_properties_do_not_bend() -> None:
+    """Negative controls: a larger set, a wider box, another weight, a point outside."""
+    text = FLAT + "(assert (and (>= X_0 -1) (<= X_0 1) (>= X_1 -1) (<= X_1 1)))(assert (>= Y_0 {}))"
+    net = small(2, 1, 0)  # it grows without end in x_1
+    top = max(evaluate_exact(net, Exact.of(np.array(corner))).item()
+              for corner in ([-1, -1], [-1, 1], [1, -1], [1, 1]))
+    safe = asked_of(text.format(float(top) + 8), net)
+    verdict = prove(safe.source, safe.target, safe.claim, timeout=20)
+    assert isinstance(verdict, iso.Proved)
+    held = verdict.certificate
+    reached = asked_of(text.format(float(top)), net).claim.relation
+    other = small(2, 1, 0, bump=64.0)
+    for bent in (
+        replace(held, claim=replace(held.claim, relation=reached)),
+        replace(held, claim=replace(held.claim, domain=Box([-1, -1], [1, 1000]))),
+        replace(held, source=other, target=other),
+        replace(held, evidence=(Evidence("e1", Counterexample(Exact.of([1, 1]))),),
+                conclusion="e1"),
+        replace(held, evidence=(Evidence("e1", Counterexample(Exact.of([1, 1000]))),),
+                conclusion="e1"),
+    ):
+        with pytest.raises(CertificateRejected):
+            check(bent)
+    check(held)
