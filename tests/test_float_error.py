@@ -276,6 +276,10 @@ def test_only_files_that_mean_their_primitive_network_are_taken() -> None:
     with pytest.raises(Refused, match="tanh"):
         check_as_written(build.build(build.add(Opaque("tanh"), (0,), (2,))))
     build = Builder((2,))
+    fixed = build.linear((), (), np.ones(2))
+    with pytest.raises(Refused, match="constants"):
+        check_as_written(build.build(build.add(Relu(), (fixed,), (2,))))
+    build = Builder((2,))
     check_as_written(build.build(build.add(Maximum(), (0, 0), (2,))))
     with pytest.raises(Refused, match="Gemm"):
         check_as_written(dense((np.ones((1, 1)), None)),
