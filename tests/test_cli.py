@@ -77,8 +77,8 @@ def test_every_golden_file_has_its_case() -> None:
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-VERDICT = {"verdict", "claim", "arithmetic", "grade", "lower", "upper", "reason", "witness",
-           "seconds"}
+VERDICT = {"verdict", "claim", "arithmetic", "grade", "lower", "upper", "lower_at", "upper_at",
+           "reason", "witness", "seconds"}
 SIZE = {"depth", "width", "units", "parameters", "nonzeros", "flops", "bytes"}
 MODEL = {"path", "sha256", "form"} | SIZE
 

@@ -143,7 +143,8 @@ def prove(
     target: Any, *, equal_to: Any, on: Domain | str = EVERYWHERE,
     within: Any = None, same_decision: bool | Fraction = False,
     arithmetic: str = "reals",
-    timeout: float | None = None, seed: int = 0, reporter: Reporter = SILENT,
+    timeout: float | None = None, seed: int = 0, reporter: Reporter = SILENT, workers: int = 1,
+    state: str | os.PathLike[str] | None = None,
 ) -> Verdict:
     """Is `target` the same function as `equal_to` on a domain?
 
@@ -151,7 +152,10 @@ def prove(
     sequence, array, `1e-3,1e-2` or an `.npy` file) asks for the largest difference,
     `same_decision=True` (or a margin) for the preferred output. arithmetic: "reals", or "float32"
     and "float64" for a claim within an eps about the evaluation of both graphs in floats, whatever
-    the order of the sums. Returns Proved, Refuted (with a witness) or Undecided.
+    the order of the sums. timeout: seconds for all searches and the check of an upper value.
+    workers: processes for long searches. state: a file in which the splitting search is kept, and
+    from which it goes on. Returns Proved, Refuted (with a witness) or Undecided; a first Ctrl-C
+    ends with Undecided and the values found until then.
     """
     source, other = read(equal_to), read(target)
     claim = claim_about(
@@ -159,7 +163,7 @@ def prove(
     )
     made = target if isinstance(target, Conversion) else None
     reporter.proving(str(claim))
-    known = context(source, other, made, timeout, seed, reporter)
+    known = context(source, other, made, timeout, seed, reporter, workers, state)
     return decide(source, other, claim, known)
 
 

@@ -80,18 +80,23 @@ class Answer:
 
 def prove_property(
     models: Any, property: str | os.PathLike[str], *, timeout: float | None = None, seed: int = 0,
-    replay: str | os.PathLike[str] | None = None, reporter: Reporter = SILENT,
+    replay: str | os.PathLike[str] | None = None, reporter: Reporter = SILENT, workers: int = 1,
+    state: str | os.PathLike[str] | None = None,
 ) -> Answer:
     """Decide the query of a VNN-LIB file (1.0 or 2.0) about one network or several.
 
     models: whatever `read` takes, a sequence of such in the order of the declared networks (without
     those that are `equal-to` another), or a mapping by their names. replay: a file with a
-    counterexample of another verifier, which is tried first. The claim is over the reals, whatever
+    counterexample of another verifier, which is tried first. timeout, workers, state: of the
+    search, as in `prove`. The claim is over the reals, whatever
     types the tensors are declared with. Raises FormatError, Refused, DomainError and TooLarge as
     `formats.vnnlib` says, and the errors of `read`.
     """
     query = property_query(models, property)
-    return answer_query(query, timeout=timeout, seed=seed, replay=replay, reporter=reporter)
+    return answer_query(
+        query, timeout=timeout, seed=seed, replay=replay, reporter=reporter, workers=workers,
+        state=state,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +118,19 @@ def property_query(models: Any, property: str | os.PathLike[str]) -> PropertyQue
 
 def answer_query(
     query: PropertyQuery, *, timeout: float | None = None, seed: int = 0,
-    replay: str | os.PathLike[str] | None = None, reporter: Reporter = SILENT,
+    replay: str | os.PathLike[str] | None = None, reporter: Reporter = SILENT, workers: int = 1,
+    state: str | os.PathLike[str] | None = None,
 ) -> Answer:
     """Decide a claim that a query makes; parameters and errors of `prove_property`."""
     asked, models = query.asked, query.models
     reporter.proving(str(asked.claim))
-    known: dict[str, Any] = {"timeout": timeout, "seed": seed, "report": reporter.proof_progress}
+    known: dict[str, Any] = {
+        "timeout": timeout, "seed": seed, "report": reporter.proof_progress, "workers": workers,
+        "state": state,
+    }
     if asked.files is not None:
         pair = [models[file] for file in asked.files]
-        known = context(pair[0], pair[1], None, timeout, seed, reporter)
+        known = context(pair[0], pair[1], None, timeout, seed, reporter, workers, state)
     foreign = None
     if replay is not None:
         verdict, foreign = replayed(asked, replay, known)

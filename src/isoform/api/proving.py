@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -88,14 +89,18 @@ def check_tolerances(relation: Relation, outputs: int) -> None:
 
 def context(
     source: Model, target: Model, made: Conversion | None, timeout: float | None, seed: int,
-    reporter: Reporter,
+    reporter: Reporter, workers: int = 1, state: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """What goes into a certificate beside networks, claim and evidence."""
+    """What goes into a certificate beside networks, claim and evidence; how the search is run. A
+    search with one worker and no state file is what every question has, and is not named."""
+    more: dict[str, Any] = {} if workers == 1 else {"workers": workers}
+    if state is not None:
+        more["state"] = state
     return {
         "files": (source.digest, target.digest),
         "reading": (source.reading, target.reading),
         "trace": () if made is None else tuple(done.line for done in made.trace),
-        "timeout": timeout, "seed": seed, "report": reporter.proof_progress,
+        "timeout": timeout, "seed": seed, "report": reporter.proof_progress, **more,
     }
 
 

@@ -25,6 +25,8 @@ class Wanted:
     export: str | None
     replay: str | None
     timeout: float | None
+    workers: int
+    state: str | None
     seed: int
 
 
@@ -47,8 +49,9 @@ def decide_property(
     with Progress() as progress:
         answer = api.answer_query(
             query, timeout=wanted.timeout, seed=wanted.seed, replay=wanted.replay,
-            reporter=progress,
+            reporter=progress, workers=wanted.workers, state=wanted.state,
         )
+    note_interrupt(answer.verdict, wanted)
     if answer.foreign is not None:
         rows.append(("replay", answer.foreign))
         record["replay"] = answer.foreign
@@ -63,6 +66,13 @@ def decide_property(
         text, as_json,
     )
     return STATUS[verdict_name(answer.verdict)]
+
+
+def note_interrupt(verdict: Verdict, wanted: Wanted) -> None:
+    """Say where a verdict is what was known at an interrupt."""
+    if getattr(verdict, "interrupted", False):
+        more = "the same command goes on" if wanted.state else "with --state FILE it could go on"
+        note(f"interrupted: the values are what was found until then; {more}")
 
 
 def name_and_file(text: str) -> tuple[str, str]:

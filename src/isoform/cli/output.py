@@ -68,8 +68,8 @@ def verdict_record(verdict: Verdict | None) -> dict[str, Any]:
     from isoform.text import outward_float
 
     if verdict is None:
-        keys = ("verdict", "claim", "arithmetic", "grade", "lower", "upper", "reason", "witness",
-                "seconds")
+        keys = ("verdict", "claim", "arithmetic", "grade", "lower", "upper", "lower_at", "upper_at",
+                "reason", "witness", "seconds")
         return dict.fromkeys(keys)
     witness = getattr(verdict, "witness", None)
     return {
@@ -79,10 +79,35 @@ def verdict_record(verdict: Verdict | None) -> dict[str, Any]:
         "grade": getattr(verdict, "grade", None),
         "lower": outward_float(verdict.lower, up=False),
         "upper": outward_float(verdict.upper, up=True),
+        "lower_at": lower_record(getattr(verdict, "lower_at", None)),
+        "upper_at": upper_record(getattr(verdict, "upper_at", None)),
         "reason": getattr(verdict, "reason", None),
         "witness": None if witness is None else witness_record(witness),
         "seconds": round(verdict.seconds, 3),
     }
+
+
+def lower_record(at: Any) -> dict[str, Any] | None:
+    """Where a lower value was found; null where nothing was."""
+    if at is None:
+        return None
+    entries = at.point.fractions()
+    return {"output": at.output, "point": [float(x) for x in entries],
+            "exact": [str(x) for x in entries]}
+
+
+def upper_record(at: Any) -> dict[str, Any] | None:
+    """Where an upper value comes from: an output, and the box with the worst bound, its ends
+    rounded outward; null where that was not followed."""
+    from isoform.text import outward_float
+
+    if at is None:
+        return None
+    box = None if at.box is None else {
+        "low": [outward_float(x, up=False) for x in at.box.low.fractions()],
+        "high": [outward_float(x, up=True) for x in at.box.high.fractions()],
+    }
+    return {"output": at.output, "box": box}
 
 
 def witness_record(witness: Any) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on a terminal: one line that says what is being done, for what takes over a second."""
+"""Progress: one line on a terminal, for what takes over a second; a few lines in a log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from isoform.api import Reporter
 from isoform.network.size import Size
 
 PATIENCE = 1.0
+LOGGED = 10.0  # seconds until a proof says something in a log, and twice as many each time
+LONGEST = 600.0
 
 
 class Progress(Reporter):
-    """A spinner on standard error, where that is a terminal; silent otherwise.
+    """A spinner on standard error, where that is a terminal; elsewhere a line after ten seconds of
+    a proof, the next after twenty more, and so on up to one in ten minutes.
 
     Use as a context. It appears with the first event later than a second after the start, so that
     quick commands print nothing.
@@ -25,6 +28,7 @@ class Progress(Reporter):
         self.started = time.monotonic()
         self.spinner: Any = None
         self.shown = sys.stderr.isatty()
+        self.wait, self.logged = LOGGED, self.started
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +68,11 @@ class Progress(Reporter):
 
     def proof_progress(self, message: str) -> None:
         self.say(f"proving: {message}")
+        now = time.monotonic()
+        if not self.shown and now - self.logged >= self.wait:
+            self.logged, self.wait = now, min(2 * self.wait, LONGEST)
+            print(f"isoform: after {now - self.started:.0f} s: {message}", file=sys.stderr,
+                  flush=True)
 
     def replaying(self, points: int) -> None:
         self.say(f"running source and result on {points} points", long=True)

@@ -7,7 +7,14 @@ from typing import Any
 
 import rich_click as click
 
-from isoform.cli.answers import Wanted, decide_property, exported, replayed, saved
+from isoform.cli.answers import (
+    Wanted,
+    decide_property,
+    exported,
+    note_interrupt,
+    replayed,
+    saved,
+)
 from isoform.cli.output import (
     DOMAINS,
     STATUS,
@@ -37,7 +44,11 @@ from isoform.cli.output import (
               help="With --within: floats ask about the evaluation of both graphs in that type, "
                    "whatever the order of the sums.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S",
-              help="Seconds for the search of a counterexample.")
+              help="Seconds for all searches together.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+              help="Processes for a long search by splitting.")
+@click.option("--state", metavar="FILE",
+              help="Keep the search by splitting there, and go on from there.")
 @click.option("--explain", is_flag=True,
               help="Unless the claim is proved: say at which layer, unit and weight A and B part, "
                    "and where on DOMAIN the claim fails.")
@@ -57,8 +68,8 @@ from isoform.cli.output import (
 @common
 def prove(
     a: str | None, b: str | None, on: str, within: str | None, same_decision: bool,
-    margin: str | None, arithmetic: str, timeout: float | None, explain: bool,
-    certificate: str | None, property: str | None, network: tuple[str, ...],
+    margin: str | None, arithmetic: str, timeout: float | None, workers: int, state: str | None,
+    explain: bool, certificate: str | None, property: str | None, network: tuple[str, ...],
     counterexample: str | None, export: str | None, replay: str | None, seed: int, batch: Batch,
     as_json: bool, debug: bool,
 ) -> int:
@@ -72,7 +83,7 @@ def prove(
         api.check_certificate_path(certificate)
     wanted = Wanted(
         certificate=certificate, counterexample=counterexample, export=export, replay=replay,
-        timeout=timeout, seed=seed,
+        timeout=timeout, workers=workers, state=state, seed=seed,
     )
     if property is not None:
         if on != "everywhere" or within is not None or same_decision or arithmetic != "reals":
@@ -112,13 +123,14 @@ def decide_pair(
         with Progress() as progress:
             verdict = api.prove(
                 target, equal_to=source, timeout=wanted.timeout, seed=wanted.seed,
-                reporter=progress, **said,
+                reporter=progress, workers=wanted.workers, state=wanted.state, **said,
             )
+        note_interrupt(verdict, wanted)
     answer = api.answer_of(source, target, verdict)
     last, written = saved(verdict, wanted, answer.save_assignment)
     differing = api.signatures_apart(source, target)
-    how = api.claim_rows(source, target, claim)
     errors = api.errors_of(source, target, claim)
+    how = api.claim_rows(source, target, claim, errors)
     parting = api.parting_of(source, target, verdict, wanted.seed) if explain else None
     rows = [*how, *last, *([("note", differing)] if differing else []), *rows, *more]
     emit(

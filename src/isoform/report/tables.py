@@ -6,8 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict, Witness
+from isoform.certificate.verdict import (
+    LowerAt,
+    Proved,
+    Refuted,
+    Undecided,
+    UpperAt,
+    Verdict,
+    Witness,
+)
 from isoform.network.claim import Avoids
+from isoform.network.domain import Box
 from isoform.network.size import Size
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
@@ -46,14 +55,41 @@ def verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
     match verdict:
         case Proved():
             rows += [("largest difference", interval(verdict.lower, verdict.upper)),
-                     ("grade", verdict.grade)]
+                     *place_rows(verdict.lower_at, None), ("grade", verdict.grade)]
         case Refuted():
             rows += [("largest difference", interval(verdict.lower, verdict.upper)),
+                     *place_rows(beside(verdict), verdict.upper_at),
                      *witness_rows(verdict.witness, verdict.lower)]
         case Undecided():
             rows += [("largest difference", interval(verdict.lower, verdict.upper)),
-                     ("why", verdict.reason)]
+                     *place_rows(verdict.lower_at, verdict.upper_at), ("why", verdict.reason)]
     return [*rows, ("seconds", f"{verdict.seconds:.2f}")]
+
+
+def place_rows(lower: LowerAt | None, upper: UpperAt | None) -> list[tuple[str, str]]:
+    """Where lower and upper value come from."""
+    rows = []
+    if lower is not None:
+        rows.append(("lower value", f"output {lower.output}, at x = {vector(lower.point)}"))
+    if upper is not None:
+        where = "" if upper.box is None else f", worst on {box_text(upper.box)}"
+        rows.append(("upper value", f"output {upper.output}{where}"))
+    return rows
+
+
+def beside(verdict: Refuted) -> LowerAt | None:
+    """Where the lower value is, unless that is the witness, which is printed in full."""
+    at = verdict.lower_at
+    return None if at is None or at.point == verdict.witness.point else at
+
+
+def box_text(box: Box) -> str:
+    """The first sides of a box, ends rounded outward."""
+    ends = zip(box.low.fractions(), box.high.fractions(), strict=True)
+    sides = [f"[{decimal(low, 6, up=False)}, {decimal(high, 6, up=True)}]"
+             for low, high in list(ends)[:SHOWN]]
+    more = f" x ... ({box.low.size} in all)" if box.low.size > SHOWN else ""
+    return " x ".join(sides) + more
 
 
 def property_rows(verdict: Verdict, relation: Avoids) -> list[tuple[str, str]]:

@@ -45,10 +45,9 @@ class Pace:
 
     rate: float = 0.0
 
-    def step(self, search: Search, deadline: float, most: int | None = None) -> int:
+    def step(self, search: Search, deadline: float) -> int:
         """One step of a search, of fewer boxes where time is short; how many were bounded."""
-        began = time.perf_counter()
-        count = BATCH if most is None else most
+        began, count = time.perf_counter(), BATCH
         if self.rate:
             seconds = min(STEP, max(deadline - began, 0.0))
             count = min(count, max(1, int(self.rate * seconds)))

@@ -11,6 +11,7 @@ before the independent checker has accepted the certificate.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -18,8 +19,8 @@ from isoform.certificate.check import check
 from isoform.certificate.evidence import Counterexample, Enumerate
 from isoform.certificate.points import MOST_EVALUATIONS, count
 from isoform.certificate.verdict import LowerAt, Proved, Refuted, Undecided, UpperAt, Verdict
-from isoform.errors import CertificateRejected
-from isoform.network.claim import Avoids, Equal, SameDecision
+from isoform.errors import CertificateRejected, ContractBroken
+from isoform.network.claim import Avoids, Equal, SameDecision, Within
 from isoform.network.domain import Binary, Domain, FiniteSet, Union
 from isoform.numerics.exact import Exact, approximately
 from isoform.regions.kernel import kept
@@ -40,7 +41,7 @@ from isoform.verify.trees import BITS, MARGINS, Branching, branching
 from isoform.verify.upper_value import certified
 
 FIRST_BOXES = 1  # boxes that are bounded before the attack
-FIRST_ATTACK = 1.0  # seconds
+FIRST_ATTACK, GLANCE = 1.0, 0.1  # seconds
 UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, or not equal
 QUICK = Budget(regions=2_000, seconds=1.0)
 QUICK_INPUTS = 3
@@ -106,7 +107,7 @@ def decide(question: Question) -> Verdict:
     keep(known, search)
     match found:
         case Proved():
-            return with_lower(found, known)
+            return with_lower(question, found, known)
         case Refuted():
             return replace(
                 found, upper=known.upper, upper_at=known.upper_at,
@@ -123,8 +124,13 @@ def keep(known: Progress, search: Branching | None) -> None:
         known.state.save([], (), 0.0, 0)
 
 
-def with_lower(found: Proved, known: Progress) -> Proved:
-    """The verdict with the lower value that the attack has found."""
+def with_lower(question: Question, found: Proved, known: Progress) -> Proved:
+    """The verdict with the lower value that the attack has found; where there was none yet, that of
+    a glance. KeyboardInterrupt in it is ignored, for the claim is proved."""
+    if known.seen is None and isinstance(question.claim.relation, Within) and found.upper > 0:
+        with suppress(KeyboardInterrupt):
+            if attacked(question, known, GLANCE) is not None:
+                raise ContractBroken("the prover", f"'{question.claim}' was proved, and refuted")
     if known.lower <= found.lower:
         return found
     return replace(found, lower=known.lower, lower_at=known.lower_at)

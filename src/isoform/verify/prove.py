@@ -23,7 +23,7 @@ from isoform.verify.structure import equal_by_programme, equal_by_structure, pro
 from isoform.verify.trees import branching
 from isoform.verify.upper_value import certified
 
-BEST_BOXES, BEST_SECONDS = 64, 15.0  # of the search for a small eps, and of its check
+BEST_BOXES = 64  # boxes of the search for a small eps
 
 
 def prove(
@@ -78,7 +78,7 @@ def prove_best(
     if search is not None and upper != 0:
         search.begin(0.0)
         search.run(question.deadline(), BEST_BOXES, question.context.report)
-        better = certified(question, search, BEST_SECONDS)
+        better = certified(question, search)
         if better is not None and (upper is None or better[2] < upper):
             claim = Claim(better[0], question.claim.domain)
             return proved(replace(question, claim=claim), better[1], upper=better[2])

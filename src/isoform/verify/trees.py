@@ -27,13 +27,14 @@ from isoform.verify.alignment import aligned
 from isoform.verify.branch import Search
 from isoform.verify.branch_state import State
 from isoform.verify.branch_trees import shortened
-from isoform.verify.branch_workers import Pace, together
+from isoform.verify.branch_workers import Pace, together, undisturbed
 from isoform.verify.floats import Floats
 from isoform.verify.question import Question
 
 MOST_WEIGHTS = 1 << 24  # entries of the dense matrices of both networks, between layers
 BITS = (40, 37, 33)  # of the fixed point, tried in this order
 MARGINS = (1e-9, 1e-6, 1e-4)  # tried in this order
+COUNTED = 16  # boxes that are bounded together where they are counted
 ALONE = 1.0  # seconds before worker processes are started
 
 
@@ -66,7 +67,11 @@ class Branching:
         self.begun, self.margin = True, margin
         self.searches = [Search(part, number, margin) for number, part in enumerate(self.parts)]
         for search in self.searches:
-            search.begin(np.arange(self.sets))
+            if search.units:  # a cut at a unit serves one set at a time
+                for number in range(self.sets):
+                    search.begin(np.array([number]))
+            else:
+                search.begin(np.arange(self.sets))
 
     def resume(self, state: State | None) -> None:
         """Go on from a file where it holds this search, and keep the search there."""
@@ -124,13 +129,17 @@ class Branching:
         return self.done
 
     def run_here(self, deadline: float, boxes: int | None, tick: Callable[[], None]) -> None:
-        """The same in this process; at least one step for every part."""
+        """The same in this process; at least one step for every part. How a counted search goes
+        does not depend on the clock, but for its end."""
         bounded = 0
         for search in self.searches:
             while not search.done:
                 if boxes is not None and bounded >= boxes:
                     return
-                bounded += self.pace.step(search, deadline, boxes)
+                bounded += (
+                    self.pace.step(search, deadline) if boxes is None
+                    else undisturbed(search, min(boxes, COUNTED))
+                )
                 tick()
                 if time.perf_counter() > deadline:
                     break
