@@ -29,6 +29,7 @@ from pathlib import Path
 import isoform as iso
 from equivalence.exact_truth import TinyNet
 from equivalence.tiny_pairs import Asking, Place, TinyQuestion, copied, question, violated
+from equivalence.warm_up import compile_kernels
 from isoform.certificate.certificate import Certificate, load, save
 from isoform.network.linear_map import Dense
 from isoform.network.network import Builder, Network
@@ -196,6 +197,7 @@ def main() -> int:
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--open", action="store_true", help="list what was left open, and why")
     given = options.parse_args()
+    compile_kernels()
     numbers = range(given.pairs) if given.only is None else [given.only]
     if given.only is not None:
         print(question(given.seed, given.only))

@@ -33,8 +33,9 @@ os.environ |= {name: "1" for name in THREADS}  # before numpy is loaded
 
 import isoform as iso  # noqa: E402
 import networks  # noqa: E402
-from equivalence import families, variants  # noqa: E402
+from equivalence import families  # noqa: E402
 from equivalence.families import FAMILIES, MODELS, Query  # noqa: E402
+from equivalence.warm_up import warm_up  # noqa: E402
 from isoform import api  # noqa: E402
 
 
@@ -118,21 +119,6 @@ def measured(query: Query, timeout: float, grade: str, folder: Path) -> Result:
     return Result(**asked, verdict=type(verdict).__name__.lower(), lower=float(verdict.lower),
                   upper=None if upper is None else float(upper), seconds=seconds, bytes=size,
                   check_seconds=check_seconds, note=note)
-
-
-def warm_up() -> None:
-    """One proof and one refutation of each kind of search, on a small network."""
-    chain = networks.random_chain((2, 8, 8, 2), 0)
-    source, box = networks.network(chain), iso.Box([-1, -1], [1, 1])
-    for copy, asked in (
-        (variants.padded(chain, 1), {}), (variants.halved(chain), {"within": "0.01"}),
-        (variants.halved(chain), {}), (variants.halved(chain), {"same_decision": True}),
-        (variants.pruned(chain), {"within": "0.1"}),
-    ):
-        verdict = iso.prove(networks.network(copy), equal_to=source, on=box, timeout=2, **asked)
-        held = api.certificate_of(verdict)
-        if held is not None:
-            iso.check(held)
 
 
 def machine() -> str:
