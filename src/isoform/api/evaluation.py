@@ -64,9 +64,11 @@ def errors_of(source: Model, target: Model, claim: Claim) -> tuple[Fraction, Fra
     return rounding_errors(source.network, target.network, claim)
 
 
-def claim_rows(source: Model, target: Model, claim: Claim) -> list[tuple[str, str]]:
-    """How a claim came down to one that was proved or refuted, row by row; often nothing."""
-    errors = errors_of(source, target, claim)
+def claim_rows(
+    source: Model, target: Model, claim: Claim, errors: tuple[Fraction, Fraction] | None
+) -> list[tuple[str, str]]:
+    """How a claim came down to one that was proved or refuted, row by row; often nothing. errors:
+    what `errors_of` gives."""
     if errors is not None:
         texts = [decimal(error, up=True) for error in errors]
         return [("rounding errors", f"at most {texts[0]} (source) and {texts[1]} (target), in "
