@@ -58,7 +58,7 @@ class Fixed:
             raise CertificateRejected("fixed point", f"{bits} bits, 8 to 44 are possible")
         self.bits = bits
         self.infinity = (1 << WIDE) - 1
-        self.known: dict[tuple[str, bool, int], tuple[int, int]] = {}
+        self.known: dict[tuple[str, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     def rounded(self, value: Exact, *, up: bool) -> np.ndarray:
         """Exact numbers as values, outward."""
@@ -194,6 +194,17 @@ class Fixed:
         """slope * value, rounded up."""
         return -self.times(-value, slope)
 
+    def scaled(self, value: np.ndarray) -> np.ndarray:
+        """Doubles as coefficients, rounded down: for numbers that may be any."""
+        found = np.floor(np.ldexp(value, self.bits))
+        if found.size and np.abs(found).max() > self.infinity:
+            raise overflow("a hint is")
+        return found.astype(np.int64)
+
+    def share(self, value: np.ndarray) -> np.ndarray:
+        """Bytes over 255 as slopes between 0 and 1."""
+        return (value.astype(np.int64) << SLOPE) // 255
+
     def middle(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """A value between two values."""
         return (low + high) >> 1
@@ -250,19 +261,20 @@ class Fixed:
         return low, high
 
     def looked_up(self, name: str, node: np.ndarray, *, rate: bool) -> tuple[np.ndarray, ...]:
+        """Integers around phi or phi' at values, from a table that grows with what is asked."""
+        smooth = SMOOTH[name]
+        ball, bits = (smooth.ball_rate, SLOPE) if rate else (smooth.ball, self.bits)
         points, inverse = np.unique(node, return_inverse=True)
-        ends = np.array([self.ends(name, rate, point) for point in points.tolist()], dtype=np.int64)
-        found = ends.reshape(-1, 2)[inverse.reshape(node.shape)]
-        return found[..., 0], found[..., 1]
-
-    def ends(self, name: str, rate: bool, point: int) -> tuple[int, int]:
-        """Integers around phi or phi' at one value."""
-        key = name, rate, point
-        if key not in self.known:
-            smooth = SMOOTH[name]
-            ball, bits = (smooth.ball_rate, SLOPE) if rate else (smooth.ball, self.bits)
+        held, ends = self.known.get((name, rate), (points[:0], np.zeros((0, 2), dtype=np.int64)))
+        new = points[~np.isin(points, held, assume_unique=True)]
+        if len(new):
             try:
-                self.known[key] = enclosed(ball, point, self.bits, bits)
+                more = [enclosed(ball, point, self.bits, bits) for point in new.tolist()]
             except ValueError:
                 raise overflow(f"a value of {name} is") from None
-        return self.known[key]
+            held, ends = np.concatenate((held, new)), np.concatenate((ends, np.array(more)))
+            order = np.argsort(held)
+            held, ends = held[order], ends[order]
+            self.known[name, rate] = held, ends
+        found = ends[np.searchsorted(held, points)][inverse.reshape(node.shape)]
+        return found[..., 0], found[..., 1]
