@@ -4,7 +4,8 @@ single ones. The outputs of a chart's network are the affine rows that are asked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -19,7 +20,9 @@ from isoform.regions.exact_decision import cell_of
 from isoform.regions.exact_forms import ExactForms, Row, exact_forms, output_forms, primitive
 from isoform.regions.exact_program import Infeasible, Solved, maximise, started_in_box
 from isoform.regions.leaf_prefixes import leaf_prefixes
-from isoform.regions.listing import Stream
+from isoform.regions.listing import Stopped, Stream
+
+TOGETHER = 50_000_000  # half-spaces times coordinates times programmes between looks at the time
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +86,19 @@ class LargestValues:
     ids: np.ndarray
 
 
-def largest_values(leaves: Leaves) -> LargestValues:
-    """In floats."""
+def largest_values(leaves: Leaves, until: float | None = None) -> LargestValues:
+    """In floats. Stopped where that takes beyond `until`, of the monotonic clock."""
     from isoform.regions.leaf_kernel import largest_values as fill
 
     shape = (len(leaves), 2 * len(leaves.weights))
     values, uppers = np.full(shape, -np.inf), np.full(shape, np.inf)
     ids = np.full((*shape, leaves.compiled.dimension), -1, dtype=np.int32)
     status = np.zeros(shape, dtype=np.uint8)
-    fill(
-        leaves.compiled.tables, leaves.codes, leaves.points, leaves.weights, values, uppers, ids,
-        status,
-    )
+    for part in parts(leaves, shape[1], until):
+        fill(
+            leaves.compiled.tables, leaves.codes[part], leaves.points[part], leaves.weights,
+            values[part], uppers[part], ids[part], status[part],
+        )
     return LargestValues(values, np.where(status == 0, uppers, np.inf), ids)
 
 
@@ -110,22 +114,25 @@ class Closings:
 
 
 def closings(
-    leaves: Leaves, sets: Sequence[Sequence[int]], strict: Sequence[Sequence[bool]]
+    leaves: Leaves, sets: Sequence[Sequence[int]], strict: Sequence[Sequence[bool]],
+    until: float | None = None,
 ) -> Closings:
-    """In floats, of the sets {h >= 0 in all rows of the set, > 0 in the strict ones}."""
+    """In floats, of the sets {h >= 0 in all rows of the set, > 0 in the strict ones}. Stopped as
+    in `largest_values`."""
     from isoform.regions.leaf_kernel import close_sets
 
     shape = (len(leaves), len(sets))
     status, targets = np.ones(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     ids = np.full((*shape, leaves.compiled.dimension), -1, dtype=np.int32)
     orders = [strict_last(flags) for flags in strict]
-    close_sets(
-        leaves.compiled.tables, leaves.codes, leaves.points, leaves.weights,
-        np.cumsum([0, *map(len, sets)]).astype(np.int64),
-        np.array([part[i] for part, order in zip(sets, orders, strict=True) for i in order]),
-        np.array([flags[i] for flags, order in zip(strict, orders, strict=True) for i in order]),
-        targets, ids, status,
-    )
+    starts = np.cumsum([0, *map(len, sets)]).astype(np.int64)
+    members = np.array([rows[i] for rows, order in zip(sets, orders, strict=True) for i in order])
+    flags = np.array([some[i] for some, order in zip(strict, orders, strict=True) for i in order])
+    for part in parts(leaves, len(members), until):
+        close_sets(
+            leaves.compiled.tables, leaves.codes[part], leaves.points[part], leaves.weights,
+            starts, members, flags, targets[part], ids[part], status[part],
+        )
     first = len(leaves.compiled.tables.rows) + leaves.compiled.units
     for number, order in enumerate(orders):  # back to the numbers in the sets as they are
         place = np.array(order)
@@ -133,6 +140,18 @@ def closings(
         own = ids[:, number] >= first
         ids[:, number][own] = first + place[ids[:, number][own] - first]
     return Closings(status, targets, ids)
+
+
+def parts(leaves: Leaves, programmes: int, until: float | None) -> Iterator[slice]:
+    """The leaves in parts of some tenths of a second, so many programmes on each."""
+    most = max(int(np.count_nonzero(leaves.codes & 2, axis=1).max(initial=0)), 1)
+    k = leaves.compiled.dimension
+    work = (len(leaves.compiled.tables.rows) + most) * k * k * max(programmes, 1)
+    some = max(1, TOGETHER // work)
+    for first in range(0, len(leaves), some):
+        if first and until is not None and time.monotonic() > until:
+            raise Stopped
+        yield slice(first, first + some)
 
 
 def strict_last(flags: Sequence[bool]) -> list[int]:

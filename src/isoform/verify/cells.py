@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from isoform.certificate.cell_evidence import ClosedChart, CommonCells
-from isoform.certificate.cells import forbidden_rows
+from isoform.certificate.cells import ForbiddenRows, forbidden_rows
 from isoform.certificate.check import check
 from isoform.certificate.evidence import Counterexample
 from isoform.certificate.region_evidence import Stream
@@ -22,6 +22,7 @@ from isoform.errors import CertificateRejected
 from isoform.network.claim import Equal, RegionCount, Within, tolerances
 from isoform.numerics.exact import Exact, exact_fractions
 from isoform.regions.leaf_programs import Leaves
+from isoform.regions.listing import Stopped
 from isoform.regions.tasks import Budget
 from isoform.verify.common_regions import (
     FEW_EXACT,
@@ -39,7 +40,8 @@ from isoform.verify.replay import Replay, replay
 
 FEW_INPUTS = 5
 REGIONS, FEWER = 100_000, 10_000  # enumerated at most, with up to FEW_INPUTS free inputs and more
-SECONDS = 30.0
+SECONDS, FEWER_SECONDS = 30.0, 5.0
+PATIENCE = 2.0  # times the seconds of a search that its check may take
 SHARES = [Fraction(1)] + [1 - Fraction(1, 1 << j) for j in (20, 10, 4, 1)] + [Fraction(0)]
 
 
@@ -49,10 +51,11 @@ def by_cells(question: Question, budget: Budget | None = None) -> Verdict | None
     Proved (with the exact largest difference as `lower` and `upper` for a claim within eps on a
     bounded domain), Refuted with an exact witness, Undecided where the budget is spent. None where
     the rung does not apply: networks that are not piecewise linear or not continuous, domains that
-    are finite or without an interior.
+    are finite, without an interior or of more than 16 inputs that are not fixed.
 
-    budget: regions and seconds; by default 100,000 regions with up to five free inputs, 10,000 with
-    more, and 30 seconds or the question's time. KeyboardInterrupt passes on.
+    budget: regions and seconds; by default 100,000 and 30 with up to five free inputs, 10,000 and 5
+    with more, and no longer than the question's time. A check that would take more than twice as
+    long as that is not begun, and the verdict then Undecided. KeyboardInterrupt passes on.
     """
     relation = question.claim.relation
     if isinstance(relation, RegionCount):
@@ -73,8 +76,20 @@ def by_cells(question: Question, budget: Budget | None = None) -> Verdict | None
     if regions is None or regions.count == 0:
         return None
     question.context.report(f"comparing on {regions.count:,} common regions")
-    if measured:
-        return by_differences(question, regions)
+    try:
+        if measured:
+            return by_differences(question, regions)
+        return by_sets(question, regions, sets)
+    except Stopped:
+        return undecided(question, Fraction(0), (
+            f"the time was spent while {regions.count:,} common regions were compared"
+        ))
+
+
+def by_sets(
+    question: Question, regions: CommonRegions, sets: tuple[ForbiddenRows, ...]
+) -> Verdict:
+    """Claims as forbidden sets."""
     found = closed_sets(regions, sets)
     if isinstance(found, Met):
         return refuted(question, regions, found)
@@ -96,8 +111,11 @@ def default_budget(question: Question) -> Budget:
     free = question.source.dimension
     if domain is not None:
         free = int(np.count_nonzero((domain.high - domain.low).sign()))
-    seconds = SECONDS if question.context.timeout is None else max(question.left(), 0.1)
-    return Budget(regions=REGIONS if free <= FEW_INPUTS else FEWER, seconds=seconds)
+    few = free <= FEW_INPUTS
+    seconds = SECONDS if few else FEWER_SECONDS
+    if question.context.timeout is not None:
+        seconds = max(min(seconds, question.left()), 0.1)
+    return Budget(regions=REGIONS if few else FEWER, seconds=seconds)
 
 
 def by_differences(question: Question, regions: CommonRegions) -> Verdict:
@@ -147,7 +165,13 @@ def proved(
     question: Question, regions: CommonRegions, targets: list[np.ndarray], ids: list[np.ndarray],
     *, eps: Exact | None = None, lower: Fraction = Fraction(0),
 ) -> Proved | Undecided:
-    """The verdict, if the checker accepts the certificate."""
+    """The verdict, if the checker accepts the certificate; it is not asked where that would take
+    much longer than the search was allowed to."""
+    if regions.seconds is not None and regions.check_seconds > PATIENCE * regions.seconds:
+        return undecided(question, lower, (
+            f"the claim holds on {regions.count:,} common regions, but to check that would take "
+            f"about {regions.check_seconds:.0f} seconds; allow more time"
+        ))
     question.context.report("checking the certificate")
     charts = tuple(
         ClosedChart(streams_of(leaves), target, found)

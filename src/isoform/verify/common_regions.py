@@ -30,8 +30,11 @@ from isoform.regions.leaf_programs import (
     largest_values,
     leaves_of,
 )
+from isoform.regions.listing import Stopped
 from isoform.regions.tasks import Budget
 
+MOST_INPUTS = 16
+SHARE = 0.5  # of the time, for finding the regions
 ROUNDING = 1e-6  # of the largest weight: a difference that rounding alone may make, generously
 NEAR = 1e-9  # of a largest value: what comes so near is compared exactly
 FEW_EXACT = 200  # exact programmes for one output without a new largest value
@@ -40,14 +43,28 @@ FEW_EXACT = 200  # exact programmes for one output without a new largest value
 @dataclass(frozen=True, slots=True, eq=False)
 class CommonRegions:
     """The leaves of the charts of a domain; stopped: why there are others, None if there are none.
-    The outputs of the charts' networks are the rows that were asked for."""
+    The outputs of the charts' networks are the rows that were asked for. seconds: for all of the
+    search. until: when it is to end, on the monotonic clock; what goes on longer raises Stopped."""
 
     charts: tuple[Leaves, ...]
     stopped: str | None
+    seconds: float | None
+    until: float | None
 
     @property
     def count(self) -> int:
         return sum(map(len, self.charts))
+
+    @property
+    def check_seconds(self) -> float:
+        """About what the checker takes for the streams and two closing rows for every row."""
+        total = 0.0
+        for leaves in self.charts:
+            cube = leaves.compiled.dimension ** 3
+            tokens = sum(len(stream.codes) for stream in leaves.streams)
+            total += tokens * (4e-6 + 1e-8 * cube)  # measured, as the next line
+            total += 2 * len(leaves) * len(leaves.weights) * (2e-5 + 5e-8 * cube)
+        return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,18 +84,24 @@ def common_regions(
     """Enumerate them; rows (G, 1 + n + m + m') over (1, x, f, g) become the charts' outputs.
 
     None where there is no such enumeration: networks that are not piecewise linear and continuous,
-    finite domains and domains without an interior, too many units. KeyboardInterrupt passes on.
+    finite domains and domains without an interior, too many units, more than MOST_INPUTS inputs
+    that are not fixed (a cell too thin for floats takes exact programmes, long ones there).
+    KeyboardInterrupt passes on.
     """
     if not f.continuous or not g.continuous:
         return None
     joint = side_by_side(f, g)
-    until = None if budget.seconds is None else time.monotonic() + budget.seconds
+    began, until, end = time.monotonic(), None, None
+    if budget.seconds is not None:
+        until, end = began + SHARE * budget.seconds, began + budget.seconds
     left = budget.regions
     found: list[Leaves] = []
     try:
         check_amount(joint, 1)
         charts = pieces(with_goals(unit_layers(joint), rows), domain)
         check_amount(joint, len(charts))
+        if charts[0].dimension > MOST_INPUTS:
+            return None
         for chart in charts:
             seconds = None if until is None else max(until - time.monotonic(), 0.01)
             part = enumerate_regions(
@@ -90,17 +113,17 @@ def common_regions(
             found.append(leaves_of(part, 0))
             left = None if left is None else max(left - part.count, 1)
             if part.stopped is not None:
-                return CommonRegions(tuple(found), part.stopped)
+                return CommonRegions(tuple(found), part.stopped, budget.seconds, end)
     except (CertificateRejected, DomainError, Refused, UnsupportedModel):
         return None
-    return CommonRegions(tuple(found), None)
+    return CommonRegions(tuple(found), None, budget.seconds, end)
 
 
 def nearly_equal(regions: CommonRegions) -> bool:
     """Whether no row is beyond rounding, floats say."""
     largest = max(float(np.abs(part.weights).max(initial=0)) for part in regions.charts)
-    values = [largest_values(part).values.max(initial=-np.inf) for part in regions.charts]
-    return max(values) <= ROUNDING * largest
+    found = [largest_values(part, regions.until) for part in regions.charts]
+    return max(part.values.max(initial=-np.inf) for part in found) <= ROUNDING * largest
 
 
 def largest_differences(
@@ -112,7 +135,7 @@ def largest_differences(
     few: exact programmes without a new largest value after which the search for it ends, although
     others come near it in floats (None: never, then the values are exact without a check).
     """
-    floats = [largest_values(leaves) for leaves in regions.charts]
+    floats = [largest_values(leaves, regions.until) for leaves in regions.charts]
     ids = [part.ids for part in floats]
     rows = floats[0].uppers.shape[1] // 2
     return [largest_of(regions, floats, ids, row, few) for row in range(rows)], ids
@@ -133,6 +156,7 @@ def largest_of(
             uppers[at] < approximately(best.value) * (1 - NEAR) or few is not None and idle > few
         ):
             break
+        look_at_clock(regions)
         chart = int(np.searchsorted(firsts, at, side="right")) - 1
         leaf, side = divmod(at - int(firsts[chart]), 2)
         top = exact_top(regions.charts[chart], leaf, row, -1 if side else 1)
@@ -143,6 +167,11 @@ def largest_of(
     if best is None:
         raise ArithmeticError("a chart without a leaf")
     return best
+
+
+def look_at_clock(regions: CommonRegions) -> None:
+    if regions.until is not None and time.monotonic() > regions.until:
+        raise Stopped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,10 +191,11 @@ def closed_sets(
     members, strict = [part.rows for part in sets], [part.strict for part in sets]
     targets, ids = [], []
     for number, leaves in enumerate(regions.charts):
-        found = closings(leaves, members, strict)
+        found = closings(leaves, members, strict, regions.until)
         wanted = np.argwhere((found.status != 0) | exactly)
         order = np.argsort(-found.status[tuple(wanted.T)].astype(int), kind="stable")
         for leaf, place in wanted[order].tolist():  # open ones first
+            look_at_clock(regions)
             closed = exact_closing(leaves, leaf, members[place], strict[place])
             if not isinstance(closed, Closing):
                 return Met(number, leaf, closed)
