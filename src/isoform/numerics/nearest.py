@@ -24,6 +24,11 @@ def nearest_floats(numerator: np.ndarray, denominator: int, dtype: Any) -> np.nd
     """
     dtype = np.dtype(dtype)
     flat = numerator.ravel()
+    filled = np.flatnonzero(flat)
+    if 2 * len(filled) < len(flat):  # a diagonal as a matrix, say: zeros need no division
+        sparse = np.zeros(len(flat), dtype)
+        sparse[filled] = nearest_floats(flat[filled], denominator, dtype)
+        return sparse.reshape(numerator.shape)
     m, e = leading(flat, denominator)
     with np.errstate(over="ignore", under="ignore"):
         if dtype == np.float64:
