@@ -24,7 +24,7 @@ from isoform.formats.vnnlib.assignment import assignment_of
 from isoform.formats.vnnlib.claims import network_query
 from isoform.formats.vnnlib.reader import read_query
 from isoform.network.claim import Claim, Equal, SameDecision, Within
-from isoform.network.joint import difference, joint
+from isoform.network.joint import copied, difference, flattened, joint
 from isoform.network.linear_map import Dense
 from isoform.network.network import Builder, Network
 from isoform.network.operators import Relu
@@ -208,6 +208,28 @@ def test_decisions_are_exported_with_both_outputs(tmp_path: Path) -> None:
     assert first.word == second.word == "sat"
 
 
+@pytest.mark.parametrize("name", [
+    "convolutional/conv_mp1.onnx", "feedforward/oneInput_twoBranches.onnx",
+    "feedforward/linear2-3_bn1-linear3-1.onnx", "feedforward/KJ_TinyTaxiNet.onnx",
+])
+def test_real_networks_are_exported(name: str, models: Path, tmp_path: Path) -> None:
+    """Convolutions, a fixed batch of two rows, batch normalisation; against a nudged copy."""
+    f = iso.read(models / name)
+    build = Builder(*f.network.inputs)
+    m = f.network.output_dimension
+    last = flattened(build, copied(build, f.network, range(len(f.network.inputs))))
+    g = iso.read(build.build(build.linear(Dense(np.eye(m, dtype=np.float32)), last,
+                                          np.full(m, 0.25, dtype=np.float32))))
+    made = api.export_claim(f, g, Claim(Within(Fraction(1, 2)), iso.Box(0, 1)), tmp_path / "out")
+    assert made.left_out == ()
+    x = np.random.default_rng(0).uniform(0, 1, (8, f.network.dimension)).astype(np.float32)
+    assert np.allclose(run_onnx(tmp_path / "out" / "joint.onnx", x), 0.25, atol=1e-4)
+    again = api.property_query([tmp_path / "out" / "f.onnx", tmp_path / "out" / "g.onnx"],
+                               tmp_path / "out" / "query.vnnlib")
+    assert again.asked.claim.relation == Within(Fraction(1, 2))
+    assert again.asked.claim.domain.high.fractions() == [1] * f.network.dimension
+
+
 def test_a_property_is_exported_beside_its_network(run: Any) -> None:
     Path("p.vnnlib").write_text(property_of_a("2.25"))
     ran = run("prove a.npz --property p.vnnlib --export out --json").json
@@ -334,11 +356,8 @@ def test_an_attack_of_a_network_that_was_nudged(models: Path, tmp_path: Path) ->
 
 
 def lowered_first_output(build: Builder, network: Network) -> Network:
-    values = list(range(len(network.inputs)))
-    for node in network.nodes:
-        values.append(build.add(node.operator, [values[o] for o in node.operands], node.shape))
     shift = np.array([-1.0, 0, 0, 0, 0])
-    last = values[network.outputs[0]]
+    last = flattened(build, copied(build, network, range(len(network.inputs))))
     return build.build(build.linear(Dense(np.eye(5)), last, shift))
 
 

@@ -91,7 +91,7 @@ def write_joint(claim: Claim, first: Model, second: Model, folder: Path) -> list
     dtype = "float64" if "float64" in map(source_dtype, (first, second)) else "float32"
     network = prepare(difference(first.network, second.network, both=both), dtype, True).network
     name = "f_and_difference" if both else "difference"
-    kept = first.signature
+    kept = one_row(first.signature)
     inputs = tuple(replace(t, dtype=dtype) if t.dtype.startswith("float") else t
                    for t in kept.inputs)
     signature = Signature(
@@ -107,8 +107,8 @@ def write_model(model: Model, path: Path) -> str:
     Refused where it cannot be."""
     from isoform.formats.onnx.write import write_onnx
 
-    origin = Path(model.origin)
-    if origin.suffix.lower() == ".onnx" and origin.is_file():
+    origin, signature = Path(model.origin), one_row(model.signature)
+    if origin.suffix.lower() == ".onnx" and origin.is_file() and signature is model.signature:
         shutil.copyfile(origin, path)
         try:
             if read(path).network == model.network:
@@ -117,8 +117,15 @@ def write_model(model: Model, path: Path) -> str:
             pass  # its constants lie in another file
     dtype = source_dtype(model)
     prepared = prepare(model.network, dtype, True)
-    write_onnx(prepared.network, path, signature=model.signature)
+    write_onnx(prepared.network, path, signature=signature)
     return path.name
+
+
+def one_row(signature: Signature) -> Signature:
+    """The signature with a batch of one row where it has a fixed one of more: a query is about one
+    row, and its shapes are those of the file."""
+    fixed = isinstance(signature.batch, int) and signature.batch != 1
+    return replace(signature, batch=1) if fixed else signature
 
 
 def write_text(path: Path, text: str) -> str:
