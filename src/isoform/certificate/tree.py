@@ -109,6 +109,8 @@ def closed_by_trees(
     each set the largest value, at most 0, of the forms that close it."""
     ops = Fixed(data.bits)
     count = len(boxes_of(bound_to(domain, source.dimension)))
+    outputs = max(source.output_dimension, target.output_dimension)
+    check_work(data, count, 1, len(sets), source.dimension, outputs)
     check_trees_shape(data, count, len(sets))
     trees: list[list[tuple[int, Tree]]] = [[] for _ in range(count)]
     for number, tree in enumerate(data.trees):
@@ -117,8 +119,6 @@ def closed_by_trees(
         wanted = set(range(len(sets))) - {int(s) for _, tree in about for s in tree.sets}
         if wanted:
             raise CertificateRejected("tree", f"no tree closes set {min(wanted)} on part {part}")
-    outputs = max(source.output_dimension, target.output_dimension)
-    check_work(data, count, 1, len(sets), source.dimension, outputs)
     worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
     for part, made in enumerate(parts_of(source, target, domain, sets, data.slots)):
         check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs)

@@ -19,7 +19,7 @@ from isoform.network.paired import Slots
 MOST_WEIGHTS = 1 << 26  # of a network as dense rows over inputs and units
 MOST_ENTRIES = 1 << 26  # of the rows of all forbidden sets
 MOST_WORK = 1 << 46  # products, about: hours
-TREE_WORK, PART_WORK = 1 << 26, 1 << 30  # of a tree or a part of the domain, whatever its size
+TREE_WORK, PART_WORK = 1 << 29, 1 << 30  # of a tree or a part of the domain, whatever its size
 
 
 def check_rows(network: Network) -> None:
