@@ -71,8 +71,12 @@ def test_operators_of_onnxruntime(kind, tmp_path):
     agrees(read(model, tmp_path), model, batch(60, 4, size=4), 40)
 
 
-def test_a_sigmoid_of_integers_is_enclosed(tmp_path):
-    model = step_model("QLinearSigmoid", SCALES | {"sy": F(1 / 256), "zy": np.uint8(0)})
+@pytest.mark.parametrize(("kind", "attributes"), [
+    ("QLinearSigmoid", {}), ("QLinearSoftmax", {"axis": -1, "opset": 13}),
+])
+def test_smooth_functions_of_integers_are_enclosed(kind, attributes, tmp_path):
+    constants = SCALES | {"sy": F(1 / 256), "zy": np.uint8(0)}
+    model = step_model(kind, constants, **attributes)
     x = batch(40, 4, size=3)
     (want,) = run_in_onnxruntime(model, {"x": x})
     made = evaluate_exact(read(model, tmp_path), Exact.of(x.T.astype(np.float64)))
