@@ -4,6 +4,7 @@ all of space, on thin domains, within a budget, and on real networks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from equivalence import judge
 from equivalence.tiny_pairs import TinyQuestion, question
 from isoform.bounds.matrices import flat_primitive
 from isoform.certificate.cell_evidence import CommonCells
+from isoform.certificate.cells import forbidden_rows
 from isoform.certificate.certificate import load, save
 from isoform.certificate.check import check
 from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict
@@ -31,9 +33,9 @@ from isoform.network.claim import (
 )
 from isoform.network.domain import Binary, Box, Domain, Everywhere, Polytope, Union, bound_to
 from isoform.network.evaluate import evaluate_exact
-from isoform.network.linear_map import Dense
-from isoform.network.network import Builder, Network
-from isoform.network.operators import Opaque, Relu, Step
+from isoform.network.linear_map import Conv, Dense, floats
+from isoform.network.network import Builder, Network, Node
+from isoform.network.operators import Linear, Opaque, Relu, Step
 from isoform.network.side_by_side import pieces, side_by_side
 from isoform.network.slices import sliced, through
 from isoform.network.unit_layers import unit_layers
@@ -41,7 +43,7 @@ from isoform.numerics.exact import Exact, concatenate
 from isoform.regions.counting import tent
 from isoform.regions.tasks import Budget
 from isoform.verify import common_regions
-from isoform.verify.cells import by_cells
+from isoform.verify.cells import by_cells, proved
 from isoform.verify.question import Context, asked
 from region_claims import mlp
 
@@ -93,6 +95,15 @@ def relation_of(asking: TinyQuestion) -> Comparison:
             return Within(eps if kind == "each" else eps[0])
 
 
+def differs_there(verdict: Proved, f: Network, g: Network) -> Fraction:
+    """The difference at the point and output that the verdict names."""
+    if verdict.lower_at is None:
+        return Fraction(0)
+    point = verdict.lower_at.point
+    gap = evaluate_exact(g, point) - evaluate_exact(f, point)
+    return abs(gap.fractions()[verdict.lower_at.output])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_verdicts_and_values_are_those_of_enumeration(seed: int) -> None:
     """Nothing stays open but finite and flat domains; forged claims are rejected; the largest
@@ -113,6 +124,7 @@ def test_verdicts_and_values_are_those_of_enumeration(seed: int) -> None:
             continue
         if isinstance(verdict, Proved):
             assert verdict.lower == verdict.upper == one.largest
+            assert differs_there(verdict, f, g) == one.largest
         else:
             assert len(set(one.asking.eps)) > 1 or verdict.lower == one.largest
     assert Undecided not in answers
@@ -308,9 +320,6 @@ def test_all_programmes_exactly_give_the_same(tmp_path: Path) -> None:
     few, _ = common_regions.largest_differences(regions)
     every, _ = common_regions.largest_differences(regions, None)
     assert [top.value for top in few] == [top.value for top in every]
-    from isoform.certificate.cells import forbidden_rows
-    from isoform.verify.cells import proved
-
     rows, sets = forbidden_rows(SameDecision(Fraction(1)), f, g)
     regions = common_regions.common_regions(f, g, domain, rows, Budget())
     assert regions is not None
@@ -327,12 +336,6 @@ def test_all_programmes_exactly_give_the_same(tmp_path: Path) -> None:
 
 def rounded(network: Network) -> Network:
     """Weights of dense maps and convolutions in half precision."""
-    from dataclasses import replace
-
-    from isoform.network.linear_map import Conv, floats
-    from isoform.network.network import Node
-    from isoform.network.operators import Linear
-
     def half(values: object) -> np.ndarray:
         return floats(values).astype(np.float16).astype(np.float64)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ enumerated, so the answer is final: what is left open is only what the budget di
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +18,7 @@ from isoform.certificate.cells import ForbiddenRows, forbidden_rows
 from isoform.certificate.check import check
 from isoform.certificate.evidence import Counterexample
 from isoform.certificate.region_evidence import Stream
-from isoform.certificate.verdict import Proved, Refuted, Undecided, Verdict, Witness
+from isoform.certificate.verdict import LowerAt, Proved, Refuted, Undecided, Verdict, Witness
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Equal, RegionCount, Within, tolerances
 from isoform.numerics.exact import Exact, exact_fractions
@@ -45,13 +46,25 @@ PATIENCE = 2.0  # times the seconds of a search that its check may take
 SHARES = [Fraction(1)] + [1 - Fraction(1, 1 << j) for j in (20, 10, 4, 1)] + [Fraction(0)]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The largest difference so far, and the point where an output has it."""
+
+    value: Fraction = Fraction(0)
+    at: LowerAt | None = None
+
+
+NOTHING = Seen()
+
+
 def by_cells(question: Question, budget: Budget | None = None) -> Verdict | None:
     """Decide the claim by the common regions of both networks on its domain.
 
     Proved (with the exact largest difference as `lower` and `upper` for a claim within eps on a
-    bounded domain), Refuted with an exact witness, Undecided where the budget is spent. None where
-    the rung does not apply: networks that are not piecewise linear or not continuous, domains that
-    are finite, without an interior or of more than 16 inputs that are not fixed.
+    bounded domain, and the point and output where it is attained as `lower_at`), Refuted with an
+    exact witness, Undecided where the budget is spent. None where the rung does not apply: networks
+    that are not piecewise linear or not continuous, domains that are finite, without an interior or
+    of more than 16 inputs that are not fixed.
 
     budget: regions and seconds; by default 100,000 and 30 with up to five free inputs, 10,000 and 5
     with more, and no longer than the question's time. A check that would take more than twice as
@@ -81,7 +94,7 @@ def by_cells(question: Question, budget: Budget | None = None) -> Verdict | None
             return by_differences(question, regions)
         return by_sets(question, regions, sets)
     except Stopped:
-        return undecided(question, Fraction(0), (
+        return undecided(question, NOTHING, (
             f"the time was spent while {regions.count:,} common regions were compared"
         ))
 
@@ -94,7 +107,7 @@ def by_sets(
     if isinstance(found, Met):
         return refuted(question, regions, found)
     if regions.stopped is not None:
-        return spent(question, regions, Fraction(0))
+        return spent(question, regions, NOTHING)
     verdict = proved(question, regions, *found)
     if isinstance(verdict, Undecided):
         found = closed_sets(regions, sets, exactly=True)
@@ -148,27 +161,32 @@ def by_largest(question: Question, regions: CommonRegions, few: int | None) -> V
     assert isinstance(relation, Equal | Within)
     tops, ids = largest_differences(regions, few)
     allowed = tolerances(relation, len(tops)).fractions()
-    lower = max(top.value for top in tops)
+    widest = max(range(len(tops)), key=lambda i: tops[i].value)
+    seen = NOTHING
+    if question.box is not None:  # at infinity values are those of another scale
+        top = tops[widest]
+        point = points_near(regions.charts[top.chart], top.leaf, top.point)[0]
+        seen = Seen(top.value, LowerAt(point=point, output=widest))
     excess = [top.value - eps for top, eps in zip(tops, allowed, strict=True)]
     if max(excess) > 0:
-        return refuted(question, regions, tops[excess.index(max(excess))], lower=lower)
+        return refuted(question, regions, tops[excess.index(max(excess))], seen)
     if regions.stopped is not None:
-        return spent(question, regions, lower)
-    if lower == 0:
+        return spent(question, regions, seen)
+    if tops[widest].value == 0:
         return equal_on_all(question, regions)
     targets = [np.zeros(part.shape[:2], dtype=np.uint8) for part in ids]
     eps = exact_fractions([top.value for top in tops], (len(tops),))
-    return proved(question, regions, targets, ids, eps=eps, lower=lower)
+    return proved(question, regions, targets, ids, eps=eps, seen=seen)
 
 
 def proved(
     question: Question, regions: CommonRegions, targets: list[np.ndarray], ids: list[np.ndarray],
-    *, eps: Exact | None = None, lower: Fraction = Fraction(0),
+    *, eps: Exact | None = None, seen: Seen = NOTHING,
 ) -> Proved | Undecided:
     """The verdict, if the checker accepts the certificate; it is not asked where that would take
     much longer than the search was allowed to."""
     if regions.seconds is not None and regions.check_seconds > PATIENCE * regions.seconds:
-        return undecided(question, lower, (
+        return undecided(question, seen, (
             f"the claim holds on {regions.count:,} common regions, but to check that would take "
             f"about {regions.check_seconds:.0f} seconds; allow more time"
         ))
@@ -181,10 +199,10 @@ def proved(
     try:
         accepted = check(certificate)
     except CertificateRejected as error:
-        return undecided(question, lower, f"the regions were enumerated, but {error}")
+        return undecided(question, seen, f"the regions were enumerated, but {error}")
     return Proved(
-        claim=question.claim, certificate=certificate, grade=accepted.grade, lower=lower,
-        upper=accepted.upper or Fraction(0), seconds=question.seconds(),
+        claim=question.claim, certificate=certificate, grade=accepted.grade, lower=seen.value,
+        upper=accepted.upper or Fraction(0), seconds=question.seconds(), lower_at=seen.at,
     )
 
 
@@ -196,27 +214,29 @@ def streams_of(leaves: Leaves) -> tuple[Stream, ...]:
 
 
 def refuted(
-    question: Question, regions: CommonRegions, at: LargestDifference | Met,
-    lower: Fraction = Fraction(0),
+    question: Question, regions: CommonRegions, at: LargestDifference | Met, seen: Seen = NOTHING
 ) -> Refuted | Undecided:
     """The verdict by a point of a leaf, replayed exactly; by one near it where it lies at
     infinity."""
     found = best_of(question, points_near(regions.charts[at.chart], at.leaf, at.point))
     if found is None:
         why = "a region contradicts the claim, but none of its points that were tried"
-        return undecided(question, lower, why)
+        return undecided(question, seen, why)
     certificate = question.certificate(Counterexample(found.point))
     try:
         check(certificate)
     except CertificateRejected as error:
-        return undecided(question, lower, f"a point contradicts the claim, but {error}")
+        return undecided(question, seen, f"a point contradicts the claim, but {error}")
     witness = Witness(
         point=found.point, source=found.source, target=found.target,
         output=found.finding.output, difference=found.finding.difference,
     )
+    if found.finding.largest > seen.value:
+        here = LowerAt(point=found.point, output=found.finding.widest)
+        seen = Seen(found.finding.largest, here)
     return Refuted(
-        claim=question.claim, witness=witness, certificate=certificate,
-        lower=max(lower, found.finding.difference), seconds=question.seconds(),
+        claim=question.claim, witness=witness, certificate=certificate, lower=seen.value,
+        seconds=question.seconds(), lower_at=seen.at,
     )
 
 
@@ -242,12 +262,13 @@ def best_of(question: Question, points: list[Exact]) -> Replay | None:
     return max(refuting, key=lambda found: found.finding.order, default=None)
 
 
-def spent(question: Question, regions: CommonRegions, lower: Fraction) -> Undecided:
+def spent(question: Question, regions: CommonRegions, seen: Seen) -> Undecided:
     why = f"{regions.stopped} after {regions.count:,} common regions; none of them refutes"
-    return undecided(question, lower, why)
+    return undecided(question, seen, why)
 
 
-def undecided(question: Question, lower: Fraction, why: str) -> Undecided:
+def undecided(question: Question, seen: Seen, why: str) -> Undecided:
     return Undecided(
-        claim=question.claim, lower=lower, upper=None, reason=why, seconds=question.seconds()
+        claim=question.claim, lower=seen.value, upper=None, reason=why, seconds=question.seconds(),
+        lower_at=seen.at,
     )
