@@ -29,6 +29,7 @@ from float_sums import (
 )
 from isoform.certificate.as_written import check_as_written
 from isoform.certificate.float_error import float_error
+from isoform.certificate.float_parts import float_error_within, halves
 from isoform.errors import Refused
 from isoform.network.claim import Arithmetic
 from isoform.network.domain import Box, Everywhere, FiniteSet, bound_to
@@ -301,3 +302,33 @@ def test_a_maximum_chosen_exactly_is_within_the_bound_of_its_lowered_form() -> N
         chosen = Exact.of(forwards(weight, row, np.zeros(8, np.float32)).reshape(4, 2).max(axis=1))
         true = Exact.of(evaluate_exact(to_primitive(network), Exact.of(row)))
         assert np.all((error - (chosen - true).abs()).sign() >= 0)
+
+
+# --- parts of the domain ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_of_the_domain_sharpen_the_bound_and_cover_it(seed: int) -> None:
+    network, box = random_net(seed, (3, 6, 6, 2)), bound_to(Box(-2, 2), 3)
+    whole = float_error(network, box, F32)
+    parts = float_error_within(network, box, F32, Fraction(0))
+    assert np.all((whole - parts).sign() >= 0) and parts.max_abs() < whole.max_abs()
+    assert float_error_within(network, box, F32, whole.max_abs()) == whole
+    x = np.random.default_rng(seed).uniform(-2, 2, (40, 3)).astype(np.float32)
+    for row in x:
+        true = Exact.of(evaluate_exact(network, Exact.of(row)))
+        for way in WAYS:
+            off = (Exact.of(computed(network, row, way)) - true).abs()
+            assert np.all((parts - off).sign() >= 0)
+
+
+def test_halves_meet_and_cover() -> None:
+    box = bound_to(Box([0, Fraction(1, 3)], [1, 5]), 2)
+    assert isinstance(box, Box)
+    weight = Exact.of(np.array([1, 1]))
+    for weights, axis in ((weight, 1), (Exact.of(np.array([100, 1])), 0)):
+        low, high = halves(box, weights)
+        assert low.low == box.low and high.high == box.high
+        assert low.high[axis].item() == high.low[axis].item()
+        assert low.high[1 - axis].item() == box.high[1 - axis].item()
+        assert high.low[1 - axis].item() == box.low[1 - axis].item()

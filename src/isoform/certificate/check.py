@@ -179,7 +179,7 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
         raise CertificateRejected("conclusion", "float evaluation is refuted by a point only")
     if not settles:
         raise CertificateRejected("conclusion", "that item says nothing about the target file")
-    return holds, upper if upper is None or found is None else upper + found.slack
+    return holds, upper if upper is None or found is None else found.raised(upper)
 
 
 def over_the_reals(certificate: Certificate, domain: Domain) -> Reduction | None:

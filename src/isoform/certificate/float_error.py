@@ -102,6 +102,11 @@ def float_error(network: Network, domain: Domain, arithmetic: Arithmetic) -> Exa
     if not has_number_of(domain, kind):
         raise Refused(f"no point of the domain is made of {kind.name} numbers")
     check_operators(network, kind)
+    return error_on(network, box, kind)
+
+
+def error_on(network: Network, box: Box, kind: FloatType) -> Exact:
+    """E on a box of dimension n, for a network whose operators were checked."""
     known = ranges_before_relu(network, box)
     tiny = full(network.dimension, kind.tiny_steps(1))
     values = [Bounds(grid_down(box.low), grid_up(box.high), tiny, Fresh(tiny))]

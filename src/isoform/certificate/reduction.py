@@ -2,7 +2,7 @@
 """Claims that follow from a claim over the reals about the same or shorter networks.
 
 Float evaluation: |fl(g) - fl(f)| <= |g - f| + E_f + E_g at every point of the type's numbers, E_f
-and E_g from `float_error`; so Within(eps - E_f - E_g) over the reals proves Within(eps) in floats,
+and E_g from `float_parts`; so Within(eps - E_f - E_g) over the reals proves Within(eps) in floats,
 and a point of such numbers with |g - f| > eps + E_f + E_g refutes it for every evaluation order.
 
 Decisions: a last softmax or increasing function changes no comparison (`decision`). With margin 0
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from isoform.certificate.decision import before_monotone_end
-from isoform.certificate.float_error import TYPES, FloatType, float_error
+from isoform.certificate.float_error import TYPES, FloatType
+from isoform.certificate.float_parts import float_error_within
 from isoform.errors import CertificateRejected, Refused
 from isoform.network.claim import Claim, Comparison, SameDecision, Within, tolerances
 from isoform.network.network import Network
@@ -44,6 +45,13 @@ class Reduction:
         """The largest E_f + E_g: what a bound of |g - f| has to grow by."""
         return Fraction(0) if self.errors is None else (self.errors[0] + self.errors[1]).max_abs()
 
+    def raised(self, upper: Fraction) -> Fraction:
+        """What a proved upper value of |g - f| says of the claim's own difference; at most eps."""
+        if self.errors is None or not isinstance(self.refuting, Within):
+            return upper
+        eps = tolerances(self.refuting, len(self.errors[0])) - self.errors[0] - self.errors[1]
+        return min(upper + self.slack, max(eps.fractions()))
+
     def admits(self, point: Exact) -> bool:
         """Whether a claim speaks of this point of its domain."""
         return self.floats is None or point.is_representable(self.floats.dtype)
@@ -64,11 +72,13 @@ def reduced(source: Network, target: Network, claim: Claim) -> Reduction:
             f"'{relation}' in {kind.name} is no claim that is decided: results depend on the order "
             "of sums, so bitwise equality and decisions near a tie do; ask within an eps"
         )
-    first = float_error(source, claim.domain, claim.arithmetic)
-    same = target == source
-    errors = first, first if same else float_error(target, claim.domain, claim.arithmetic)
-    slack = errors[0] + errors[1]
     eps = tolerances(relation, source.output_dimension)
+    enough = min(eps.fractions()) / 4
+    first = float_error_within(source, claim.domain, claim.arithmetic, enough)
+    errors = first, first if target == source else float_error_within(
+        target, claim.domain, claim.arithmetic, enough
+    )
+    slack = errors[0] + errors[1]
     rest = (eps - slack).fractions()
     return Reduction(
         source=source, target=target, floats=kind, errors=errors,

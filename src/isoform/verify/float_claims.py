@@ -97,7 +97,7 @@ def proved(inner: Proved, claim: Claim, found: Reduction, seconds: float) -> Pro
     accepted = check(certificate)
     return Proved(
         claim=claim, certificate=certificate, grade=accepted.grade, seconds=seconds,
-        lower=max(Fraction(0), inner.lower - found.slack), upper=inner.upper + found.slack,
+        lower=max(Fraction(0), inner.lower - found.slack), upper=found.raised(inner.upper),
     )
 
 
