@@ -30,7 +30,7 @@ class Leaves:
     """R leaves of one chart of R^k with N units, in the order of its streams.
 
     codes (R, N): the prefix of each. points (R, k): strictly inside, as far as doubles go (`fine`
-    holds exact ones, by leaf).
+    holds exact ones, by leaf). weights (G, 1 + k + N): the rows, in doubles.
     """
 
     compiled: Compiled
@@ -38,17 +38,10 @@ class Leaves:
     codes: np.ndarray
     points: np.ndarray
     fine: dict[int, Exact]
+    weights: np.ndarray
 
     def __len__(self) -> int:
         return len(self.codes)
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """The rows (G, 1 + k + N) in doubles. Refused where one is beyond them."""
-        found = np.ascontiguousarray(self.compiled.chart.layers.outputs.dense().to_float())
-        if not np.all(np.isfinite(found)):
-            raise Refused("an output weight is beyond the largest double, 1.8e308")
-        return found
 
     @cached_property
     def forms(self) -> ExactForms:
@@ -60,7 +53,8 @@ class Leaves:
 
 
 def leaves_of(found: Enumeration, number: int) -> Leaves:
-    """The leaves of a chart of an enumeration that recorded its streams."""
+    """The leaves of a chart of an enumeration that recorded its streams. Refused where a weight of
+    its rows is beyond the doubles."""
     ready = compiled(found.charts[number])
     streams = tuple(stream for stream in found.streams() if stream.chart == number)
     prefixes: list[bytes] = []
@@ -72,7 +66,10 @@ def leaves_of(found: Enumeration, number: int) -> Leaves:
         count += len(stream.points)
     codes = np.frombuffer(b"".join(prefixes), dtype=np.uint8).reshape(count, ready.units)
     points = np.concatenate([np.zeros((0, ready.dimension)), *(s.points for s in streams)])
-    return Leaves(ready, streams, codes, points, fine)
+    weights = np.ascontiguousarray(ready.chart.layers.outputs.dense().to_float())
+    if not np.all(np.isfinite(weights)):
+        raise Refused("an output weight is beyond the largest double, 1.8e308; scale the outputs")
+    return Leaves(ready, streams, codes, points, fine, weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
