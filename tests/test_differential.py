@@ -28,7 +28,8 @@ from isoform.certificate.closing import Forms, forms_of
 from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.relaxation import Layer, Lines
-from isoform.certificate.tree import Rows
+from isoform.certificate.tree import Rows, split
+from isoform.certificate.tree_evidence import Split
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Avoids, Forbidden, SameDecision, Within, forbidden_sets
 from isoform.network.evaluate import evaluate_exact
@@ -259,3 +260,20 @@ def test_nothing_is_bounded_beyond_the_largest_number() -> None:
             continue
         with pytest.raises(CertificateRejected, match="too large"):
             bounds.settle(bounds.whole(-ends, ends))
+
+
+def test_halves_cover_the_box() -> None:
+    """The side below ends where the side above begins, at ends of any parity; a split of a unit
+    keeps both sides of zero."""
+    pair, _, _ = random_paired(np.random.default_rng(49))
+    bounds = Differential(pair, Fixed(20))
+    for low, high in ((-7, 8), (-8, 7), (3, 4), (5, 5), (-6, -5)):
+        ends = [np.full((1, bounds.d), end, dtype=np.int64) for end in (low, high)]
+        boxes = bounds.whole(*ends)
+        halves = split(bounds, boxes, np.array([int(Split.INPUT)], np.uint8), np.array([0]))
+        assert halves.low[0, 0] == low and halves.high[1, 0] == high
+        assert halves.high[0, 0] == halves.low[1, 0] and low <= halves.high[0, 0] <= high
+        for kind in (Split.SOURCE, Split.TARGET, Split.DIFFERENCE):
+            sides = split(bounds, boxes, np.array([int(kind)], np.uint8), np.array([0]))
+            assert sides.signs[:, 0, int(kind) - 1].tolist() == [-1, 1]
+            assert np.all(sides.low == low) and np.all(sides.high == high)

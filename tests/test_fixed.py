@@ -219,3 +219,36 @@ def test_huge_weights_are_refused_before_they_are_cut() -> None:
             ops.weights(ExactSparse.of(Exact(np.array([[entry]], dtype=object))))
     kept = ops.weights(ExactSparse.of(Exact(np.array([[(1 << 44) - 1]], dtype=object))))
     assert isinstance(kept, Weights)
+
+
+def test_products_of_many_terms_are_exact_to_the_last_unit() -> None:
+    """Sums of thousands of products, of weights of 40 bits behind the point."""
+    random, n, ops = np.random.default_rng(1), 1 << 13, Fixed(40)
+    weight = np.array([(1 << 40) - 1 - 2 * int(v) for v in random.integers(0, 1 << 20, n)],
+                      dtype=object)
+    left = ((1 << 39) - 1 - 2 * random.integers(0, 1 << 20, (1, n))).astype(np.int64)
+    product, off = ops.product(left, ops.weights(
+        ExactSparse.of(Exact(weight.reshape(-1, 1), 1 << 41))
+    ))
+    true = Fraction(int(left[0].astype(object) @ weight), 1 << 41)
+    assert abs(int(product[0, 0]) - true) <= int(off[0]) <= 8
+
+
+def test_operands_beyond_the_largest_number_are_refused() -> None:
+    ops, over = Fixed(40), np.array([[MOST + 1]])
+    one = ops.weights(ExactSparse.eye(1))
+    for compute in (
+        lambda: ops.product(over, one), lambda: ops.product(-over, one),
+        lambda: ops.times(over, np.array([[1]])), lambda: ops.dot(over, np.array([[1]])),
+        lambda: ops.dot(np.array([[1]]), over),
+    ):
+        with pytest.raises(CertificateRejected):
+            compute()
+
+
+def test_shifts_to_the_left_stay_small() -> None:
+    ops = Fixed(8)
+    assert int(ops.shifted(np.array([3]), 20)[0]) == 3 << 20
+    for value, by in ((1, 60), (-1, 80), (1 << 40, 20)):
+        with pytest.raises(CertificateRejected):
+            ops.shifted(np.array([value]), by)

@@ -13,6 +13,8 @@ import pytest
 from attack_claims import net
 from isoform.certificate.certificate import Certificate, load, save
 from isoform.certificate.check import check
+from isoform.certificate.closing import Forms
+from isoform.certificate.differential import Targets
 from isoform.certificate.tree_evidence import Trees
 from isoform.errors import CertificateRejected
 from isoform.network.claim import (
@@ -39,6 +41,7 @@ from isoform.network.network import Builder, Network
 from isoform.network.operators import Opaque, Relu, Step
 from isoform.network.paired import Slots
 from isoform.numerics.exact import Exact
+from isoform.numerics.sparse import ExactSparse
 from tree_claims import (
     ALONE,
     BESIDE,
@@ -283,3 +286,26 @@ def test_networks_without_hidden_layers_and_without_inputs_that_matter() -> None
                 ) == holds
     flat, other = one_unit(0, -1, 1, 3.0), one_unit(0, 2, 0.5, 2.0)
     assert accepted(proof_of(0, flat, other, Claim(Within(Fraction(1, 1000)), BOX)))
+
+
+def test_factors_that_change_the_function() -> None:
+    """relu(x) and -relu(-x) would be one function if -1 could be taken out; 2 sigmoid(x) and
+    sigmoid(2 x) if 2 could be taken out of a sigmoid."""
+    claim = Claim(Within(Fraction(1, 100)), BOX)
+    turned = one_unit(-1, 0, -1)
+    for factor in (-ONE, Exact.of([-2])):
+        slots = (Slots(np.array([0]), np.array([0]), factor),)
+        data = Trees(slots, 40, (leaf(0, 1),))
+        rejected(certificate(one_unit(1, 0, 1), turned, claim, data), "factor")
+    curved = [net([[weight]], None, Opaque("sigmoid"), after=[[out]])
+              for weight, out in ((1.0, 2.0), (2.0, 1.0))]
+    slots = (Slots(np.array([0]), np.array([0]), Exact.of([2])),)
+    rejected(certificate(*curved, claim, Trees(slots, 40, (leaf(0, 1),))), "factor")
+
+
+def test_zero_closes_strict_rows_only() -> None:
+    forms = Forms(Targets(ExactSparse.eye(2), ExactSparse.zeros((2, 0))), np.eye(2, dtype=bool),
+                  np.array([True, False]))
+    upper = np.array([-1, 0, 1])
+    assert forms.closed(upper, np.zeros(3, dtype=np.int64)).tolist() == [True, True, False]
+    assert forms.closed(upper, np.ones(3, dtype=np.int64)).tolist() == [True, False, False]

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors planted in the checker of trees, one at a time: each must be found out.
+
+The battery is random boxes against exact values, fixed point against Python's integers, and
+certificates of claims that are false by a little; the true checker passes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import test_differential as bounds_judged
+import test_fixed as numbers_judged
+import test_tree_attack as attacks
+import test_tree_certificate as trees_judged
+from test_checker_mutants import planted
+
+FIXED, RELAXATION, DIFFERENTIAL, CLOSING, TREE = (
+    f"isoform.certificate.{name}" for name in
+    ("fixed", "relaxation", "differential", "closing", "tree")
+)
+PAIRED, CLAIM = "isoform.network.paired", "isoform.network.claim"
+
+# module, function, line part, what stands there instead
+MUTANTS = [
+    (FIXED, "Fixed.rounded", "-((-over) // value.denominator) if up",
+     "over // value.denominator if up"),
+    (FIXED, "Fixed.kept", "value.min() < -self.infinity", "False"),
+    (FIXED, "Fixed.kept", "value.max() > self.infinity", "False"),
+    (FIXED, "Fixed.bounded", "bounds.max() >= self.infinity", "bounds.max() > self.infinity"),
+    (FIXED, "Fixed.bounded", "bounds.min() <= -self.infinity", "False"),
+    (FIXED, "Fixed.total", ">> 62", ">> 99"),
+    (FIXED, "Fixed.weights", "rounded = not (dyadic and shift == power)", "rounded = False"),
+    (FIXED, "Fixed.weights", "whole = (doubled + 1) >> 1", "whole = doubled >> 1"),
+    (FIXED, "Fixed.weights", "EXACT - PART - (n - 1).bit_length()", "EXACT - PART"),
+    (FIXED, "Fixed.weights", "if size > MOST_SIZE", "if False"),
+    (FIXED, "Fixed.product", "terms += 1", "terms = 1"),
+    (FIXED, "Fixed.product", "off += (sizes >> (right.shift + 1)) + 1", "pass"),
+    (FIXED, "Fixed.product", "off += (sizes >> (right.shift + 1)) + 1",
+     "off += sizes >> (right.shift + 2)"),
+    (FIXED, "Fixed.product", "i * right.width + j * PART - right.shift",
+     "i * right.width - right.shift"),
+    (FIXED, "Fixed.product", "left = self.kept(left)", "pass"),
+    (FIXED, "Fixed.shifted", ">> max(0, 56 - by)", ">> 99"),
+    (FIXED, "Fixed.times", "((low * slope) >> SLOPE)", "-((-low * slope) >> SLOPE)"),
+    (FIXED, "Fixed.times", "((low * slope) >> SLOPE)", "0 * low"),
+    (FIXED, "Fixed.dot", "(last >> bits) + 3", "(last >> bits)"),
+    (FIXED, "Fixed.dot", 'np.einsum("rn,rn->r", low, top)', "0"),
+    (FIXED, "Fixed.dot", "self.kept(total + self.dot", "(0 * total + self.dot"),
+    (FIXED, "Fixed.slack", "((off * low) >> self.bits) + 2", "((off * low) >> self.bits)"),
+    (FIXED, "Fixed.slack", "((off * low) >> self.bits) + 2", "2"),
+    (FIXED, "Fixed.steep", "-self.times(-value, slope)", "self.times(value, slope)"),
+    (FIXED, "Fixed.slope", "np.clip(np.round(ratio * (1 << SLOPE)), 0, 1 << SLOPE)",
+     "np.round(ratio * (1 << SLOPE))"),
+    (RELAXATION, "rectified",
+     "np.maximum(ops.steep(slope, -low), ops.steep(ops.one() - slope, high))",
+     "ops.steep(ops.one() - slope, high)"),
+    (RELAXATION, "rectified",
+     "np.maximum(ops.steep(slope, -low), ops.steep(ops.one() - slope, high))",
+     "ops.steep(slope, -low)"),
+    (RELAXATION, "rectified", "live = (low >= 0) & (high > 0)", "live = high > 0"),
+    (RELAXATION, "rectified", "(low < 0) & (high > 0)", "(low < 0) & (high > 0) & (high > -low)"),
+    (RELAXATION, "rectified_difference", "-np.maximum(bounds.y[1], 0)",
+     "-np.maximum(bounds.y[0], 0)"),
+    (RELAXATION, "rectified_difference", "np.maximum(bounds.z[1], 0)",
+     "np.maximum(bounds.z[0], 0)"),
+    (RELAXATION, "rectified_difference",
+     "np.maximum(ops.steep(rising, -q), ops.steep(ops.one() - rising, top))",
+     "ops.steep(ops.one() - rising, top)"),
+    (RELAXATION, "rectified_difference",
+     "-np.maximum(ops.steep(falling, p), ops.steep(ops.one() - falling, -bottom))",
+     "np.maximum(ops.steep(falling, p), ops.steep(ops.one() - falling, -bottom))"),
+    (RELAXATION, "relaxed", "exact = (below >= 0) &", "exact = (below < 1 << 60) &"),
+    (RELAXATION, "relaxed", "ops.total(rho)", "0 * ops.total(rho)"),
+    (RELAXATION, "relaxed", "ops.total(np.maximum(above, 0))", "ops.total(np.maximum(below, 0))"),
+    (DIFFERENTIAL, "Differential.carried", "p[:, 0] + ops.least() * (2 + d)", "p[:, 0] - 8"),
+    (DIFFERENTIAL, "Differential.spread", "found[:, 0] + off * (1 + self.d)",
+     "found[:, 0] - 4 * off"),
+    (DIFFERENTIAL, "Differential.spread", "ops.slack(off, layers[i].h_size[b])",
+     "-4 * ops.slack(off, layers[i].h_size[b])"),
+    (DIFFERENTIAL, "Differential.spread", "ops.slack(off, layers[i].rho_size[b])",
+     "-4 * ops.slack(off, layers[i].rho_size[b])"),
+    (DIFFERENTIAL, "Differential.spread", "self.back_both[j]", "self.back_both[j][:1]"),
+    (DIFFERENTIAL, "Differential.largest", "self.ops.dot(positive, boxes.high[b])",
+     "self.ops.dot(positive, boxes.low[b])"),
+    (DIFFERENTIAL, "Differential.largest", "negative, boxes.low[b]", "negative, boxes.high[b]"),
+    (DIFFERENTIAL, "Differential.settle", "sign > 0, np.maximum", "sign < 0, np.maximum"),
+    (DIFFERENTIAL, "Differential.settle", "here[..., 0] > here[..., 1]",
+     "here[..., 0] >= here[..., 1]"),
+    (DIFFERENTIAL, "Differential.tighten", "(here[b, i, value, 0], -upper)",
+     "(here[b, i, value, 0], upper)"),
+    (DIFFERENTIAL, "Differential.tighten", "self.ops.bounded(here)", "pass"),
+    (DIFFERENTIAL, "Differential.tighten", "y[..., 0] + delta[..., 0]",
+     "y[..., 0] + delta[..., 1]"),
+    (DIFFERENTIAL, "Differential.tighten", "z[..., 0] - delta[..., 1]",
+     "z[..., 0] - delta[..., 0]"),
+    (DIFFERENTIAL, "Differential.tighten", "z[..., 1] - y[..., 0]", "z[..., 1] - y[..., 1]"),
+    (DIFFERENTIAL, "Differential.row", "else self.gap_rows", "else self.target_rows"),
+    (DIFFERENTIAL, "Differential.line", "ops.dot(negative, lines.low[b])",
+     "ops.dot(negative, lines.high[b])"),
+    (DIFFERENTIAL, "Differential.through", "return alpha + zeta, omega + zeta",
+     "return alpha, omega + zeta"),
+    (DIFFERENTIAL, "Differential.through", "return alpha + zeta, omega + zeta",
+     "return alpha + zeta, omega"),
+    (CLOSING, "Forms.closed", "self.strict[form] & (upper == 0)", "(upper == 0)"),
+    (CLOSING, "Forms.closed", "upper < 0", "upper < 1 << 20"),
+    (CLOSING, "forms_of", "-part.rows", "part.rows"),
+    (CLOSING, "forms_of", "members[-1].append(found[key])",
+     "[each.append(found[key]) for each in members]"),
+    (CLOSING, "over_slots", "(own + first + second)", "(own + first)"),
+    (CLOSING, "over_slots", "(own + first + second)", "(first + second)"),
+    (TREE, "boxes_of", "domain.parts for box", "domain.parts[:1] for box"),
+    (TREE, "parts_of", "(box.high - box.low) * HALF", "(box.high - box.low) * HALF * HALF"),
+    (TREE, "parts_of", "(box.low + box.high) * HALF", "box.low"),
+    (TREE, "closed_by_trees", "if wanted:", "if False:"),
+    (TREE, "check_trees", "allowed + max(pair)", "allowed + min(pair)"),
+    (TREE, "walk", "if left[leaf].any():", "if False:"),
+    (TREE, "walk", "open_sets[0, tree.sets] = True", "open_sets[0, tree.sets[:1]] = True"),
+    (TREE, "walk", "np.concatenate((left[inner], left[inner]))",
+     "np.concatenate((left[inner], left[inner] & False))"),
+    (TREE, "split", "low[count + halved, i] = middle", "low[count + halved, i] = middle + 1"),
+    (TREE, "split", "value] = 1", "value] = -1"),
+    (TREE, "split", "value] = -1", "value] = 1"),
+    (TREE, "shape_of", "or 2 * len(inner) + 1 != count", ""),
+    (TREE, "shape_of", "(place[inner] < 0) |", ""),
+    (PAIRED, "moved", "1 / factor[unit] if", "factor[unit] if"),
+    (PAIRED, "moved", "return found.scaled_rows(Exact.of(np.array(inverse, dtype=object)))",
+     "return found or found.scaled_rows(Exact.of(np.array(inverse, dtype=object)))"),
+    (PAIRED, "replaced", "columns > d + before", "columns > d + before + 99"),
+    (PAIRED, "replaced", "rows.scaled_columns(Exact.of(scale))", "rows"),
+    (PAIRED, "check_factors", "value <= 0 or", ""),
+    (PAIRED, "check_factors", 'or curves[unit] != "relu"', ""),
+    (PAIRED, "paired", "not np.array_equal(np.sort(held), np.arange(layers.units))",
+     "set(held.tolist()) != set(range(layers.units))"),
+    (CLAIM, "forbidden_sets", "for sign in (1, -1)", "for sign in (1, 1)"),
+    (CLAIM, "forbidden_sets", "unit[c] - unit[j]", "unit[j] - unit[c]"),
+    (CLAIM, "forbidden_sets", "[-relation.margin] * (m - 1)", "[relation.margin] * (m - 1)"),
+    (CLAIM, "forbidden_sets", "-eps[i : i + 1], (True,)", "-2 * eps[i : i + 1], (True,)"),
+]
+JUDGES = ("test_", "tree_claims", "differential_pairs", "isoform.")
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a mutant wherever the function was imported."""
+    def put(module: str, function: str, old: str, new: str) -> None:
+        owner, name, mutant = planted(module, function, old, new)
+        true = getattr(owner, name)
+        if inspect.isclass(owner):
+            monkeypatch.setattr(owner, name, mutant)
+            return
+        for loaded in list(sys.modules.values()):
+            if getattr(loaded, "__name__", "").startswith(JUDGES):
+                for key, value in list(vars(loaded).items()):
+                    if value is true:
+                        monkeypatch.setattr(loaded, key, mutant)
+    return put
+
+
+def battery(folder: Path) -> None:
+    """Fails, one way or another, on a checker with an error."""
+    for which in range(5):
+        trees_judged.test_true_claims_are_accepted(which, folder)
+    trees_judged.test_the_upper_value_is_one()
+    trees_judged.test_trees_that_are_none()
+    trees_judged.test_a_child_that_is_dropped()
+    trees_judged.test_sets_and_parts_all_need_a_tree()
+    trees_judged.test_slots_that_are_none()
+    trees_judged.test_units_stay_behind_what_they_read()
+    trees_judged.test_factors_that_change_the_function()
+    trees_judged.test_zero_closes_strict_rows_only()
+    trees_judged.test_source_and_target_swapped()
+    trees_judged.test_strict_and_closed_rows_at_the_edge()
+    attacks.test_bounds_beyond_the_largest_number_are_no_contradiction()
+    attacks.test_two_outputs_decide_by_the_margin()
+    bounds_judged.test_slots_give_the_same_functions()
+    bounds_judged.test_halves_cover_the_box()
+    bounds_judged.test_nothing_is_bounded_beyond_the_largest_number()
+    for name, judge in vars(numbers_judged).items():
+        if name.startswith("test_") and not getattr(judge, "pytestmark", None):
+            judge()
+    for count in (513, 5000):
+        numbers_judged.test_long_dots_do_not_overflow(count)
+    for size in (20, 44):
+        numbers_judged.test_wide_products_do_not_overflow(4096, size)
+    bounds_judged.judge(range(1000, 1050), bounds_judged.fixed, Fraction(0))
+    bounds_judged.judge(range(3000, 3100), bounds_judged.fixed, Fraction(0), depth=2)
+    attacks.campaign(0, 30, 4)
+
+
+@pytest.mark.slow
+def test_the_true_checker_passes_the_battery(tmp_path: Path) -> None:
+    battery(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m[1]}: {m[3]}"[:70])
+def test_mutants_are_found_out(
+    mutant: tuple[str, str, str, str], plant: Callable[..., None], tmp_path: Path
+) -> None:
+    plant(*mutant)
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        battery(tmp_path)
+
+
+def test_every_mutant_can_be_planted() -> None:
+    for mutant in MUTANTS:
+        planted(*mutant)
+
+
+@pytest.mark.parametrize("mutant", [MUTANTS[5], MUTANTS[27], MUTANTS[66]], ids=lambda m: m[1])
+def test_some_mutants_are_found_out(
+    mutant: tuple[str, str, str, str], plant: Callable[..., None], tmp_path: Path
+) -> None:
+    plant(*mutant)
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        battery(tmp_path)
