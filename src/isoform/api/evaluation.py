@@ -6,6 +6,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from isoform.api.reading import read
 from isoform.certificate.reduction import reduced
 from isoform.certificate.verdict import Proved, Refuted, Verdict
 from isoform.errors import Refused
@@ -48,13 +49,15 @@ def decide(source: Model, target: Model, claim: Claim, known: dict[str, Any]) ->
     return ask(source.network, target.network, claim, **known)
 
 
-def parting_of(source: Model, target: Model, verdict: Verdict, seed: int = 0) -> Parting | None:
-    """Where two models part, after a verdict on them; None for a proved claim. Of a refuted one
-    its witness is looked at too. A report, measured in part; the verdict does not rest on it."""
+def parting_of(source: Any, target: Any, verdict: Verdict, seed: int = 0) -> Parting | None:
+    """Where two models (whatever `read` takes) part, after a verdict on them; None for a proved
+    claim. Of a refuted one its witness is looked at too. A report, measured in part; the verdict
+    does not rest on it."""
     if isinstance(verdict, Proved):
         return None
     point = verdict.witness.point if isinstance(verdict, Refuted) else None
-    return explain(source.network, target.network, verdict.claim, point, seed=seed)
+    first, second = read(source).network, read(target).network
+    return explain(first, second, verdict.claim, point, seed=seed)
 
 
 def errors_of(source: Model, target: Model, claim: Claim) -> tuple[Fraction, Fraction] | None:
