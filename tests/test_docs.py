@@ -144,7 +144,7 @@ def test_figures_in_the_pages_are_those_of_the_code() -> None:
         region_count,
         wellformed,
     )
-    from isoform.verify.prove import BACKWARD_WEIGHTS
+    from isoform.verify.structure import BACKWARD_WEIGHTS
 
     assert f"{BACKWARD_WEIGHTS:,}" in (ROOT / "docs" / "faq.md").read_text()
     limits = (ROOT / "docs" / "certificate-format.md").read_text().partition("## Limits")[2]
