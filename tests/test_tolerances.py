@@ -93,3 +93,19 @@ def test_prove_takes_every_kind_of_set(run, tmp_path: Path) -> None:
         assert run(f"{line} 0.7").code == 0, on
         assert run("check c.json --source a.npz --target b.npz").code == 0, on
         assert run(f"{line} 0.1").code == 1, on
+
+
+def test_every_output_has_its_own_eps(run) -> None:
+    """The outputs differ by up to 0.5 and 0.25 on [0, 1]^2, attained at corners."""
+    layers = {"W0": np.eye(2), "b0": np.zeros(2), "W1": np.eye(2), "b1": np.zeros(2)}
+    np.savez("f.npz", **{name: array.astype(np.float32) for name, array in layers.items()})
+    layers["W1"] = np.diag([1.5, 0.75])
+    np.savez("g.npz", **{name: array.astype(np.float32) for name, array in layers.items()})
+    np.save("eps.npy", np.array([0.625, 0.3125]))
+    line = "prove f.npz g.npz --on box:0,1 --timeout 5 --certificate c.json --json --within"
+    for eps, code in (("0.51,0.26", 0), ("eps.npy", 0), ("0.75,0.3", 0), ("0.51,0.24", 1),
+                      ("0.49,0.26", 1), ("0.3,0.6", 1), ("0.51", 0), ("0.26", 1)):
+        ran = run(f"{line} {eps}")
+        assert ran.code == code, eps
+        assert run("check c.json --source f.npz --target g.npz").code == code, eps
+    assert "within 0.51, 0.26" in run(f"{line} 0.51,0.26").json["claim"]
