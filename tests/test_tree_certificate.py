@@ -309,3 +309,13 @@ def test_zero_closes_strict_rows_only() -> None:
     upper = np.array([-1, 0, 1])
     assert forms.closed(upper, np.zeros(3, dtype=np.int64)).tolist() == [True, True, False]
     assert forms.closed(upper, np.ones(3, dtype=np.int64)).tolist() == [True, False, False]
+
+
+def test_negative_margins_stay_behind_a_softmax() -> None:
+    """p = (0.05, 0.95) prefers 0 by -0.92, and so may g not prefer 1; a = (0, 3) prefers 0 by -3
+    only, and 2 * -0.92 is more than that."""
+    f, g = (net([[0.0], [0.0]], [0.0, last], Opaque("softmax", 2)) for last in (3.0, 1.0))
+    data = Trees((), 40, (leaf(0, 1),))
+    assert not accepted(certificate(f, g, Claim(SameDecision(Fraction(-92, 100)), BOX), data))
+    same = Trees((), 40, (leaf(0, 1),))
+    assert accepted(certificate(f, f, Claim(SameDecision(Fraction(1, 2)), BOX), same))

@@ -47,7 +47,7 @@ def before_softmax(source: Network, target: Network, relation: Comparison) -> Be
         return whole
     (f, group), (g, other) = first, second or (target, 0)
     match relation:
-        case SameDecision(margin) if group == m and other in (0, m):
+        case SameDecision(margin) if margin >= 0 and group == m and other in (0, m):
             return Before(f, g, SameDecision(2 * margin), HALF)
         case Equal() if group == other:
             return Before(f, g, relation, HALF)
