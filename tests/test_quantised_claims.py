@@ -65,7 +65,7 @@ def test_a_float_network_and_its_quantised_file(files):
 
 
 @pytest.mark.parametrize("wrong", [
-    {"sh": F(0.09)}, {"zh": np.uint8(200)}, {"sw0": F(0.03)}, {"zy": np.uint8(10)},
+    {"sh": F(0.5)}, {"zh": np.uint8(200)}, {"sw0": F(0.03)}, {"zy": np.uint8(10)},
     {"sx": F(0.001)},
 ], ids=lambda wrong: next(iter(wrong)))
 def test_a_wrong_scale_or_zero_point_is_seen(wrong, files, tmp_path):
