@@ -54,9 +54,8 @@ class Targets:
 @dataclass(slots=True, eq=False)
 class Carried:
     """R rows on their way back: coefficients of h and rho for each layer (None: all zero), of the
-    inputs, and the constant. boxes: the box of each row. added (R, N, 3): what is added to the
-    coefficients of y, y' and delta of every slot on the way: a multiple >= 0 of a value that a
-    split says is >= 0, or <= 0 of one that is <= 0, which makes the form no smaller on the box.
+    inputs, and the constant. boxes: the box of each row. added (R, N, 3): multiples of y, y' and
+    delta of every slot that are added on the way; the constant has to pay for them before.
     low (R, N, 2): slopes in [0, 1] of the lower lines of h and h', in place of what the bounds
     suggest; beside (R, N): how much of rho is taken as h' - h, any multiple."""
 
@@ -157,7 +156,7 @@ class Differential:
         shut[:, ~self.plain[k].all(axis=0)] = False
         wanted = ~(shut[..., Y] & shut[..., Z])
         for value, has in ((Y, layer.has_source), (DELTA, layer.has_target)):
-            box, slot = np.nonzero(wanted & has & (~shut[..., Y] if value == Y else True))
+            box, slot = np.nonzero(wanted & has)
             for sign in (1, -1):
                 for piece in self.pieces(k, len(box)):
                     b, i = box[piece], slot[piece]
@@ -225,8 +224,8 @@ class Differential:
             p, q = none if p is None else p, none if q is None and added is not None else q
             alpha, omega = self.through(rows, j, layers[j], p, q)
             if added is not None and omega is not None:
-                alpha = alpha + added[..., Y] + added[..., Z]
-                omega = omega + added[..., Z] + added[..., DELTA]
+                alpha = self.ops.kept(alpha + added[..., Y] + added[..., Z])
+                omega = self.ops.kept(omega + added[..., Z] + added[..., DELTA])
             self.spread(rows, j, alpha, omega, layers)
 
     def through(
@@ -246,8 +245,8 @@ class Differential:
                 low[side] = np.where(free, rows.low[:, here, side], low[side])
         if rows.beside is not None:
             beside = np.where(plain.all(axis=0) & ~exact, rows.beside[:, here], beside)
-        rest = np.where(exact, 0, q - beside)
-        alpha = self.line(rows, layer.source, p - beside, low[0])
+        rest = self.ops.kept(np.where(exact, 0, q - beside))
+        alpha = self.line(rows, layer.source, self.ops.kept(p - beside), low[0])
         omega = np.where(exact, q, 0) + self.line(rows, layer.difference, rest)
         zeta = self.line(rows, layer.target, beside, low[1])
         return alpha + zeta, omega + zeta

@@ -18,6 +18,7 @@ from isoform.certificate.arrays import malformed
 from isoform.certificate.closing import Forms, forms_of
 from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.fixed import Fixed
+from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.softmax_end import before_softmax
 from isoform.certificate.tree_evidence import Split, Tree, Trees
@@ -134,6 +135,8 @@ def closed_by_trees(
 def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
     """Every leaf of a tree closes the tree's sets; the largest value that closed each of them."""
     second, place = shape_of(tree, bounds)
+    if tree.hints is not None:
+        tree.hints.check(tree.tokens, Split.LEAF, len(forms.strict), bounds.units)
     rows = Rows(bounds, forms)
     ends = np.full((1, bounds.d), 1 << bounds.ops.bits, dtype=np.int64)
     open_sets = np.zeros((1, len(forms.closes)), dtype=bool)
@@ -150,6 +153,8 @@ def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
         np.maximum(worst, np.where(closed, value, -bounds.ops.infinity).max(axis=0), out=worst)
         left = left & ~closed & ~empty[:, None]
         leaf = tree.tokens[at] == Split.LEAF
+        left, value = rows.hinted(tree.hints, at, boxes, layers, left & leaf[:, None], left)
+        np.maximum(worst, value, out=worst)
         if left[leaf].any():
             which = int(at[leaf][left[leaf].any(axis=1)][0])
             raise CertificateRejected("tree", f"the leaf at token {which:,} is not closed")
@@ -224,6 +229,30 @@ class Rows:
             rows = self.bounds.carried(b, self.p[t], self.q[t], self.bounds.count, layers)
             found.append(self.bounds.concluded(rows, boxes, layers, self.bounds.count))
         return np.concatenate(found)
+
+    def hinted(
+        self, hints: Hints | None, at: np.ndarray, boxes: Boxes, layers: list[Layer],
+        asked: np.ndarray, left: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What is still left (B, S) after the hints for boxes whose sets are asked for (B, S), and
+        the largest value (S,) of a form that closed them."""
+        closes = self.forms.closes
+        worst = np.full(len(closes), -self.bounds.ops.infinity, dtype=self.bounds.ops.dtype)
+        if hints is None or not len(hints.leaves):
+            return left, worst
+        which = np.minimum(np.searchsorted(hints.leaves, at), len(hints.leaves) - 1)
+        box = np.flatnonzero((hints.leaves[which] == at) & asked.any(axis=1))
+        for piece in self.bounds.pieces(self.bounds.count, len(box)):
+            b = box[piece]
+            form = hints.forms[which[b]]
+            rows = self.bounds.carried(b, self.p[form], self.q[form], self.bounds.count, layers)
+            hints.put(rows, boxes, which[b], self.bounds.ops)
+            upper = self.bounds.concluded(rows, boxes, layers, self.bounds.count)
+            low = self.forms.closed(upper, form)[:, None] & closes[:, form].T & left[b]
+            left[b] &= ~low
+            value = np.where(low, upper[:, None], -self.bounds.ops.infinity)
+            worst = np.maximum(worst, value.max(axis=0, initial=-self.bounds.ops.infinity))
+        return left, worst
 
     def closed(
         self, boxes: Boxes, layers: list[Layer], left: np.ndarray

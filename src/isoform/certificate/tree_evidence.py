@@ -15,6 +15,7 @@ import numpy as np
 
 from isoform.certificate.arrays import Arrays, fetch, fetch_exact, fetch_index, listed, malformed
 from isoform.certificate.arrays import whole as integer
+from isoform.certificate.leaf_hints import Hints, decode_hints, encode_hints
 from isoform.network.linear_map import Constant
 from isoform.network.paired import Slots
 
@@ -33,12 +34,13 @@ class Split(IntEnum):
 class Tree:
     """One tree over a box of the domain. part: number of the box (domains with one box: 0). sets:
     numbers of the forbidden sets that its leaves close. tokens (uint8), places (int32): a slot or
-    an input for every split, in order."""
+    an input for every split, in order. hints: for leaves that need more than the default passes."""
 
     part: int
     sets: np.ndarray
     tokens: np.ndarray
     places: np.ndarray
+    hints: Hints | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +61,8 @@ def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
     ]
     trees = [
         {"part": tree.part, "sets": arrays.add(tree.sets.astype(np.int64)),
-         "tokens": arrays.add(tree.tokens), "places": arrays.add(tree.places)}
+         "tokens": arrays.add(tree.tokens), "places": arrays.add(tree.places),
+         "hints": encode_hints(tree.hints, arrays)}
         for tree in data.trees
     ]
     return {"slots": layers, "bits": data.bits, "trees": trees}
@@ -74,7 +77,8 @@ def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
     trees = tuple(
         Tree(integer(record.get("part")), fetch_index(arrays, record.get("sets")),
              typed(fetch(arrays, record.get("tokens")), np.uint8),
-             typed(fetch(arrays, record.get("places")), np.int32))
+             typed(fetch(arrays, record.get("places")), np.int32),
+             decode_hints(record.get("hints"), arrays))
         for record in listed(data, "trees")
     )
     return Trees(slots, integer(data.get("bits")), trees)

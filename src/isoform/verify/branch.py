@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import heapq
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,12 @@ from isoform.certificate.differential import Boxes
 from isoform.certificate.relaxation import Layer, Lines
 from isoform.certificate.tree import Part, Rows, split
 from isoform.certificate.tree_evidence import Split, Tree
+from isoform.verify.halving import influence, input_scores
+from isoform.verify.programs import Hint, Programs, gathered
 from isoform.verify.traced import Traced
 
 BATCH = 128
+MOST_HALVED = 12  # inputs; with more of them boxes are cut at units
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +38,7 @@ class Node:
     kind: int = Split.LEAF
     place: int = 0
     children: tuple[int, int] = (-1, -1)
+    hint: Hint | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +51,10 @@ class Search:
     bounds: Traced = field(init=False, repr=False)
     rows: Rows = field(init=False, repr=False)
     nodes: list[Node] = field(default_factory=list)
+    moved: np.ndarray = field(init=False, repr=False)
+    units: bool = field(init=False)
+    programs: Programs | None = field(init=False, repr=False, default=None)
+    bases: dict[tuple[int, int], Any] = field(init=False, repr=False, default_factory=dict)
     roots: list[tuple[int, np.ndarray]] = field(default_factory=list)
     waiting: list[tuple[float, int]] = field(default_factory=list)
     held: dict[int, tuple[Boxes, np.ndarray]] = field(default_factory=dict)
@@ -53,6 +62,9 @@ class Search:
     def __post_init__(self) -> None:
         self.bounds = Traced(self.part.pair)
         self.rows = Rows(self.bounds, self.part.forms)
+        plain = all(side.all() for side in self.bounds.plain)
+        self.moved = influence(self.bounds)
+        self.units = plain and self.bounds.d > MOST_HALVED
 
     def cut(self, most: int) -> Search:
         """The trees of the first nodes alone, for what they prove; not to be searched further."""
@@ -105,15 +117,15 @@ class Search:
         for at, number in enumerate(picked):
             self.nodes[number].worst = -np.inf if empty[at] else float(value[at][left[at]].max())
         left = left & (value > 0) & ~empty[:, None]
-        value = np.where(left, value, -np.inf)
+        form = best[np.arange(count), np.where(left, value, -np.inf).argmax(axis=1)]
         keep = np.flatnonzero(left.any(axis=1))
+        if self.units:
+            keep, kinds, places = self.by_units(picked, boxes, layers, form, left, keep)
         if not len(keep):
             return count
-        boxes = boxes.take(keep)
-        layers = [taken(layer, keep) for layer in layers]
-        value, left, best = value[keep], left[keep], best[keep]
-        form = best[np.arange(len(keep)), value.argmax(axis=1)]
-        kinds, places = self.choose(boxes, layers, form)
+        boxes, left, form = boxes.take(keep), left[keep], form[keep]
+        if not self.units:
+            kinds, places = self.choose(boxes, [taken(layer, keep) for layer in layers], form)
         halves = split(self.bounds, boxes, kinds, places)
         for i, row in enumerate(keep):
             node = self.nodes[picked[row]]
@@ -137,6 +149,32 @@ class Search:
         table = np.where(closes[None], upper[:, None, :], np.inf)
         return table.min(axis=2) + self.margin, table.argmin(axis=2)
 
+    def by_units(
+        self, picked: list[int], boxes: Boxes, layers: list[Layer], form: np.ndarray,
+        left: np.ndarray, keep: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Programmes for the boxes `keep`, for the sake of one form each: which boxes stay open,
+        and where to split them."""
+        if self.programs is None:
+            self.programs = Programs(self.bounds)
+        closes = self.part.forms.closes
+        opened, kinds, places = [], [], []
+        for row in keep.tolist():
+            node, t = self.nodes[picked[row]], int(form[row])
+            found = self.programs.hinted(
+                boxes, layers, row, t, self.rows, self.bases.pop((node.parent, node.side), None)
+            )
+            if found.value + self.margin <= 0 and not (left[row] & ~closes[:, t]).any():
+                node.worst, node.hint = found.value, found.hint
+                continue
+            node.worst = min(node.worst, found.value)
+            opened.append(row)
+            kinds.append(found.kind)
+            places.append(found.place)
+            for side in (0, 1):
+                self.bases[picked[row], side] = found.basis
+        return np.array(opened, dtype=np.int64), np.array(kinds), np.array(places)
+
     def choose(
         self, boxes: Boxes, layers: list[Layer], form: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -144,23 +182,30 @@ class Search:
         box = np.arange(len(boxes))
         rows = self.bounds.carried(box, self.rows.p[form], self.rows.q[form], self.bounds.count,
                                    layers)
-        self.bounds.carry(rows, layers, self.bounds.count)
-        score = np.abs(rows.inputs) * (boxes.high - boxes.low)
+        self.bounds.watch(rows, boxes, layers)
+        score = input_scores(self.bounds, rows, layers, boxes, self.moved)
         return np.full(len(box), Split.INPUT), score.argmax(axis=1)
 
     def trees(self) -> list[Tree]:
         """The trees as evidence."""
         made = []
         for root, sets in self.roots:
-            tokens, places, stack = [], [], [root]
+            tokens: list[int] = []
+            places: list[int] = []
+            hints: list[tuple[int, Hint]] = []
+            stack = [root]
             while stack:
                 node = self.nodes[stack.pop()]
-                tokens.append(node.kind)
                 if node.kind != Split.LEAF:
                     places.append(node.place)
                     stack += [node.children[1], node.children[0]]
-            made.append(Tree(self.number, sets.astype(np.int64), np.array(tokens, dtype=np.uint8),
-                             np.array(places, dtype=np.int32)))
+                elif node.hint is not None:
+                    hints.append((len(tokens), node.hint))
+                tokens.append(node.kind)
+            made.append(Tree(
+                self.number, sets.astype(np.int64), np.array(tokens, dtype=np.uint8),
+                np.array(places, dtype=np.int32), gathered(hints) if hints else None,
+            ))
         return made
 
 

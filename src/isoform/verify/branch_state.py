@@ -26,6 +26,8 @@ import numpy as np
 from isoform.certificate.arrays import Arrays
 from isoform.certificate.differential import Boxes
 from isoform.certificate.encoding import encode_domain, encode_relation
+from isoform.certificate.leaf_hints import KINDS as HINTS
+from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.tree_evidence import Split
 from isoform.errors import FormatError, Refused
 from isoform.network.paired import Slots
@@ -33,6 +35,7 @@ from isoform.network.whole_file import write_whole
 from isoform.numerics.exact import Exact, exact_fractions
 from isoform.verify.branch import Node, Search
 from isoform.verify.branch_trees import halves_above, path_to
+from isoform.verify.programs import gathered, scattered
 from isoform.verify.question import Question
 from isoform.version import VERSION
 
@@ -195,6 +198,10 @@ def numbers_of(search: Search, sets: int) -> dict[str, np.ndarray]:
         roots[i, members] = True
     opened = sorted(search.held)
     left = np.array([search.held[number][1] for number in opened], dtype=bool)
+    hinted = [(number, node.hint) for number, node in enumerate(nodes) if node.hint is not None]
+    if hinted:
+        hints = gathered(hinted)
+        found |= {f"hint_{name}": getattr(hints, name) for name, _, _ in HINTS}
     return found | {
         "roots": np.array([number for number, _ in search.roots], dtype=np.int64),
         "root_sets": roots, "open": np.array(opened, dtype=np.int64),
@@ -216,6 +223,9 @@ def restore(search: Search, held: dict[str, np.ndarray], sets: int) -> None:
     flags = np.unpackbits(left, axis=1, count=sets).astype(bool) if opened else left
     if any(nodes[number].kind != Split.LEAF for number in opened) or len(flags) != len(opened):
         raise ValueError("an open box that is none")
+    if "hint_leaves" in held:
+        for number, hint in scattered(Hints(*(held[f"hint_{name}"] for name, _, _ in HINTS))):
+            nodes[number].hint = hint
     search.nodes, search.waiting, search.held = nodes, [], {}
     search.roots = [
         (int(root), np.flatnonzero(members))

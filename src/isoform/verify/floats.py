@@ -51,6 +51,12 @@ class Floats:
     def steep(self, slope: np.ndarray, value: np.ndarray) -> np.ndarray:
         return slope * value
 
+    def scaled(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def share(self, value: np.ndarray) -> np.ndarray:
+        return value / 255
+
     def middle(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         return (low + high) / 2
 
