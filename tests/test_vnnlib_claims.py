@@ -103,7 +103,7 @@ def random_queries(draw: st.DrawFn) -> str:
             + f"(assert (or {branches}))")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(random_queries(), st.integers(0, 1000))
 def test_a_claim_forbids_exactly_what_the_query_asks_for(text: str, seed: int) -> None:
     query = query_of(text)
@@ -119,7 +119,7 @@ def test_a_claim_forbids_exactly_what_the_query_asks_for(text: str, seed: int) -
     grid = [Fraction(i, 2) for i in range(-2, 3)]
     second = nets.get("g", nets["f"])
     random = np.random.default_rng(seed)
-    for _ in range(60):
+    for _ in range(40):
         if asked is None:
             x, u = ([grid[random.integers(5)] for _ in range(2)] for _ in range(2))
             for i in range(2):
