@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from isoform.certificate.fixed import SLOPE, Fixed, Weights
@@ -16,6 +16,8 @@ from isoform.errors import CertificateRejected
 from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse
 
+# Failures are not made small: planted errors fail these tests by the dozen.
+QUICK = settings(deadline=None, phases=(Phase.explicit, Phase.generate))
 BITS = st.integers(8, 44)
 MOST = (1 << 52) - 1
 SIZES = st.integers(0, 52)
@@ -51,7 +53,7 @@ def or_refused(compute):  # type: ignore[no-untyped-def]
         return None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(QUICK, max_examples=300)
 @given(st.data(), BITS, values())
 def test_products_are_off_by_what_they_say(
     data: st.DataObject, bits: int, left: np.ndarray
@@ -70,7 +72,7 @@ def test_products_are_off_by_what_they_say(
     assert all(o <= 30 + int(s) // (1 << shift) for o, s in zip(off.tolist(), sizes, strict=True))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(QUICK, max_examples=200)
 @given(BITS, values(), st.data())
 def test_times_is_below_by_less_than_two_units(
     bits: int, left: np.ndarray, data: st.DataObject
@@ -87,7 +89,7 @@ def test_times_is_below_by_less_than_two_units(
         assert 0 <= above - true < 2
 
 
-@settings(deadline=None, max_examples=200)
+@settings(QUICK, max_examples=200)
 @given(BITS, values(), st.data())
 def test_dot_is_above_and_near(bits: int, left: np.ndarray, data: st.DataObject) -> None:
     ops = Fixed(bits)
@@ -139,7 +141,7 @@ def test_sparse_weights_of_all_sizes_in_a_wide_layer() -> None:
         assert abs(int(found[0][0, 0]) - int(left[0].astype(object) @ weight)) <= int(found[1][0])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(QUICK, max_examples=200)
 @given(BITS, st.integers(0, 1 << 21), st.integers(0, 1 << 59))
 def test_slack_is_above(bits: int, off: int, size: int) -> None:
     ops = Fixed(bits)
@@ -150,7 +152,7 @@ def test_slack_is_above(bits: int, off: int, size: int) -> None:
         assert 0 <= int(found[0]) - Fraction(off * size, 1 << bits) <= 2
 
 
-@settings(deadline=None, max_examples=100)
+@settings(QUICK, max_examples=100)
 @given(BITS, st.integers(1, 3).flatmap(lambda n: matrices(n)))
 def test_rows_are_off_by_less_than_a_unit(bits: int, matrix: ExactSparse) -> None:
     ops = Fixed(bits)
@@ -162,7 +164,7 @@ def test_rows_are_off_by_less_than_a_unit(bits: int, matrix: ExactSparse) -> Non
     assert np.abs(found).max() <= MOST
 
 
-@settings(deadline=None, max_examples=100)
+@settings(QUICK, max_examples=100)
 @given(BITS, st.integers(-(1 << 70), 1 << 70), st.integers(1, 1 << 60))
 def test_numbers_are_rounded_outward(bits: int, top: int, below: int) -> None:
     ops, value = Fixed(bits), Exact(np.array([top], dtype=object), below)
@@ -172,14 +174,14 @@ def test_numbers_are_rounded_outward(bits: int, top: int, below: int) -> None:
         assert ends[0] <= true <= ends[1] and ends[1] - ends[0] <= 1
 
 
-@settings(deadline=None, max_examples=100)
+@settings(QUICK, max_examples=100)
 @given(BITS, st.integers(0, MOST), st.integers(0, MOST))
 def test_slopes_are_between_0_and_1(bits: int, above: int, below: int) -> None:
     ops = Fixed(bits)
     assert 0 <= int(ops.slope(np.array([above]), np.array([below]))[0]) <= ops.one()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(QUICK, max_examples=100)
 @given(BITS, st.integers(-MOST, MOST), st.integers(0, 60))
 def test_the_middle_is_between(bits: int, low: int, width: int) -> None:
     ops, high = Fixed(bits), min(MOST, low + (1 << width))

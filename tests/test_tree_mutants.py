@@ -163,11 +163,27 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return put
 
 
-def battery(folder: Path) -> None:
-    """Fails, one way or another, on a checker with an error."""
-    for which in range(5):
-        trees_judged.test_true_claims_are_accepted(which, folder)
-    trees_judged.test_the_upper_value_is_one()
+def judge_numbers() -> None:
+    judges = [judge for name, judge in vars(numbers_judged).items()
+              if name.startswith("test_") and not getattr(judge, "pytestmark", None)]
+    for judge in sorted(judges, key=lambda one: hasattr(one, "hypothesis")):
+        judge()
+    for count in (513, 5000):
+        numbers_judged.test_long_dots_do_not_overflow(count)
+    for size in (20, 44):
+        numbers_judged.test_wide_products_do_not_overflow(4096, size)
+
+
+def judge_bounds() -> None:
+    bounds_judged.test_halves_cover_the_box()
+    bounds_judged.test_nothing_is_bounded_beyond_the_largest_number()
+    bounds_judged.judge(range(1000, 1020), bounds_judged.fixed, Fraction(0))
+    bounds_judged.test_slots_give_the_same_functions()
+    bounds_judged.judge(range(1020, 1060), bounds_judged.fixed, Fraction(0))
+    bounds_judged.judge(range(3000, 3080), bounds_judged.fixed, Fraction(0), depth=2)
+
+
+def judge_trees(folder: Path) -> None:
     trees_judged.test_trees_that_are_none()
     trees_judged.test_a_child_that_is_dropped()
     trees_judged.test_sets_and_parts_all_need_a_tree()
@@ -177,21 +193,26 @@ def battery(folder: Path) -> None:
     trees_judged.test_zero_closes_strict_rows_only()
     trees_judged.test_source_and_target_swapped()
     trees_judged.test_strict_and_closed_rows_at_the_edge()
+    trees_judged.test_the_upper_value_is_one()
     attacks.test_bounds_beyond_the_largest_number_are_no_contradiction()
     attacks.test_two_outputs_decide_by_the_margin()
-    bounds_judged.test_slots_give_the_same_functions()
-    bounds_judged.test_halves_cover_the_box()
-    bounds_judged.test_nothing_is_bounded_beyond_the_largest_number()
-    for name, judge in vars(numbers_judged).items():
-        if name.startswith("test_") and not getattr(judge, "pytestmark", None):
-            judge()
-    for count in (513, 5000):
-        numbers_judged.test_long_dots_do_not_overflow(count)
-    for size in (20, 44):
-        numbers_judged.test_wide_products_do_not_overflow(4096, size)
-    bounds_judged.judge(range(1000, 1050), bounds_judged.fixed, Fraction(0))
-    bounds_judged.judge(range(3000, 3100), bounds_judged.fixed, Fraction(0), depth=2)
+    for which in range(5):
+        trees_judged.test_true_claims_are_accepted(which, folder)
     attacks.campaign(0, 30, 4)
+
+
+def battery(folder: Path, module: str = FIXED) -> None:
+    """Fails, one way or another, on a checker with an error; what is about it comes first."""
+    def trees() -> None:
+        judge_trees(folder)
+
+    judges = [judge_numbers, judge_bounds, trees]
+    if module in (RELAXATION, DIFFERENTIAL):
+        judges = [judge_bounds, trees, judge_numbers]
+    elif module != FIXED:
+        judges = [trees, judge_bounds, judge_numbers]
+    for judge in judges:
+        judge()
 
 
 @pytest.mark.slow
@@ -206,7 +227,7 @@ def test_mutants_are_found_out(
 ) -> None:
     plant(*mutant)
     with pytest.raises((Exception, pytest.fail.Exception)):
-        battery(tmp_path)
+        battery(tmp_path, mutant[0])
 
 
 def test_every_mutant_can_be_planted() -> None:
@@ -220,4 +241,4 @@ def test_some_mutants_are_found_out(
 ) -> None:
     plant(*mutant)
     with pytest.raises((Exception, pytest.fail.Exception)):
-        battery(tmp_path)
+        battery(tmp_path, mutant[0])
