@@ -20,13 +20,16 @@ from isoform.network.evaluate import evaluate
 from isoform.network.network import Network
 from isoform.network.parting import Change, Differing, LayerMatch, Parting
 from isoform.network.primitive import to_primitive
+from isoform.network.size import measure
 from isoform.numerics.exact import Exact
 from isoform.verify.hidden_units import hidden_units
 from isoform.verify.sample import Place, pull, sample, widths
 from isoform.verify.unit_partners import Alignment, align
 
 SAMPLES = 64  # points at which units are compared
-MEASURED = 4096  # points of the domain at which outputs are compared
+MEASURED = 4096  # points of the domain at which outputs are compared, fewer in large networks
+MOST_FLOPS = 1e9
+BLOCK = 128  # points that are evaluated together
 INSIDE = 64  # points that decide whether a box holds differences only
 MOST_SIDES = 64  # inputs up to which the box around the witness grows side by side
 MOST_CHANGES = 20
@@ -143,7 +146,9 @@ class Failing:
     relation: Comparison
 
     def outputs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return evaluate(self.source, x), evaluate(self.target, x)
+        blocks = [x[at : at + BLOCK] for at in range(0, len(x), BLOCK)]
+        f = np.concatenate([evaluate(self.source, block) for block in blocks])
+        return f, np.concatenate([evaluate(self.target, block) for block in blocks])
 
     def at(self, f: np.ndarray, g: np.ndarray) -> np.ndarray:
         if isinstance(self.relation, SameDecision):
@@ -178,7 +183,8 @@ def measured(
         first, second = found.source, found.target
     failing = Failing(first, second, relation)
     rng = np.random.default_rng(seed + 1)
-    x = sample(place, rng, MEASURED)
+    flops = max(1, measure(first).flops + measure(second).flops)
+    x = sample(place, rng, int(np.clip(MOST_FLOPS / flops, INSIDE, MEASURED)))
     if isinstance(place.domain, Box):  # a share means something among uniform points
         x = place.low + rng.random(x.shape) * (place.high - place.low)
     f, g = failing.outputs(x)
