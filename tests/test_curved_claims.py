@@ -15,17 +15,22 @@ from onnx import numpy_helper
 
 import isoform as iso
 from isoform.certificate.certificate import Certificate
+from isoform.certificate.differential import Differential
 from isoform.certificate.evidence import Evidence
+from isoform.certificate.fixed import Fixed
 from isoform.certificate.softmax_end import before_softmax
-from isoform.certificate.tree import check_trees
-from isoform.certificate.tree_evidence import Trees
+from isoform.certificate.tree import check_trees, parts_of, split
+from isoform.certificate.tree_evidence import Split, Trees
 from isoform.certificate.verdict import Proved, Refuted
 from isoform.errors import CertificateRejected
-from isoform.network.claim import Equal, SameDecision, Within
+from isoform.network.claim import Equal, SameDecision, Within, forbidden_sets
 from isoform.network.evaluate import evaluate
 from isoform.network.linear_map import Dense
 from isoform.network.network import Builder, Network
-from isoform.network.operators import Opaque, Relu, Round, Select
+from isoform.network.operators import Opaque, Operator, Relu, Round, Select
+from isoform.network.paired import Paired
+from isoform.network.unit_layers import unit_layers
+from isoform.verify.alignment import aligned, applied
 
 CURVES = ["sigmoid", "tanh", "erf", "softplus", "exp", "round"]
 POSITIVE = ["log", "sqrt", "reciprocal"]
@@ -56,11 +61,13 @@ def network(layers: Weights, name: str, end: str = "", shift: float = 0.0) -> Ne
         value = builder.linear(Dense(w), value, bias)
         function = end if last else name
         if function:
-            operator = Relu() if function == "relu" else Round() if function == "round" else Opaque(
-                function, len(b) if function == "softmax" else 0
-            )
-            value = builder.add(operator, (value,), len(b))
+            value = builder.add(operator_of(function, len(b)), (value,), len(b))
     return builder.build(value)
+
+
+def operator_of(name: str, size: int) -> Operator:
+    known: dict[str, Operator] = {"relu": Relu(), "round": Round()}
+    return known.get(name) or Opaque(name, size if name == "softmax" else 0)
 
 
 def largest(first: Network, second: Network, seed: int = 0) -> float:
@@ -170,6 +177,71 @@ def test_a_function_without_lines_is_refused_by_name():
                      within=1, on=BOX)
     with pytest.raises(CertificateRejected, match="sin"):
         check_trees(trees_of(held.certificate), first, first, BOX, Within(Fraction(100)))
+
+
+def mixed(seed: int) -> tuple[Network, Network]:
+    """Two networks whose layers apply functions of their own, the second near the first or not."""
+    rng = np.random.default_rng(seed)
+    layers = weights(seed, sizes=(2, 4, 4, 3, 2))
+    names = rng.choice([*CURVES[:4], "relu", "round"], size=(2, 3))
+    if rng.random() < 0.6:
+        names[1] = names[0]
+    made = []
+    for side, part in enumerate((layers, moved(layers, seed + 1, rng.choice([1e-3, 0.1, 1])))):
+        builder, value = Builder((2,)), 0
+        for k, (w, b) in enumerate(part):
+            value = builder.linear(Dense(w), value, b)
+            if k < 3:
+                name = str(names[side][k])
+                value = builder.add(operator_of(name, len(b)), (value,), len(b))
+        made.append(builder.build(value))
+    return made[0], made[1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_bounds_of_every_slot_hold(seed):
+    """y, y' and delta of all slots at many points, on the whole box and on parts of it that are
+    split at inputs and at slots."""
+    first, second = mixed(seed)
+    rng = np.random.default_rng(seed)
+    box = iso.Box([Fraction(-1, 2)] * 2, [Fraction(1, 2)] * 2)
+    layers = unit_layers(first, curved=True), unit_layers(second, curved=True)
+    slots = aligned(*layers, box, seed)
+    (part,) = parts_of(first, second, box, forbidden_sets(Within(Fraction(1)), 2, 2), slots)
+    bounds = Differential(part.pair, Fixed(36))
+    one = np.full((1, 2), 1 << 36, dtype=np.int64)
+    boxes = bounds.whole(-one, one)
+    u = rng.uniform(-1, 1, size=(1500, 2))
+    values = slot_values(part.pair, u)
+    inside = np.ones(len(u), dtype=bool)
+    for _ in range(3):
+        boxes, _, empty = bounds.settle(boxes)
+        inside &= np.all((u * 2**36 >= boxes.low[0]) & (u * 2**36 <= boxes.high[0]), axis=1)
+        inside &= np.all(values * boxes.signs[0] >= 0, axis=(1, 2))
+        assert not (empty[0] and inside.any())
+        low, high = boxes.bounds[0, ..., 0] / 2**36, boxes.bounds[0, ..., 1] / 2**36
+        assert np.all(values[inside] >= low - 1e-12) and np.all(values[inside] <= high + 1e-12)
+        kind = int(rng.choice([Split.INPUT, Split.SOURCE, Split.TARGET, Split.DIFFERENCE]))
+        place = int(rng.integers(2 if kind == Split.INPUT else bounds.units))
+        boxes = split(bounds, boxes, np.array([kind]), np.array([place]))
+        boxes = boxes.take(np.array([int(rng.integers(2))]))
+
+
+def slot_values(pair: Paired, u: np.ndarray) -> np.ndarray:
+    """(points, slots, 3): y, y' and delta, in doubles."""
+    sides = [np.concatenate((np.ones((len(u), 1)), u), axis=1)] * 2
+    found = []
+    for layer in pair.layers:
+        both = []
+        for side, rows in enumerate((layer.source, layer.target)):
+            z = sides[side] @ rows.dense().to_float().T
+            h = np.stack([applied(name, z[:, i]) if name != "none" else 0 * z[:, i]
+                          for i, name in enumerate(layer.curves[side])], axis=1)
+            sides[side] = np.concatenate((sides[side], h), axis=1)
+            both.append(z)
+        found.append(np.stack((both[0], both[1], both[1] - both[0]), axis=2))
+    return np.concatenate(found, axis=1)
 
 
 # --- softmax at the end ---------------------------------------------------------------------------
