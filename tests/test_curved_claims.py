@@ -21,7 +21,7 @@ from isoform.certificate.fixed import Fixed
 from isoform.certificate.softmax_end import before_softmax
 from isoform.certificate.tree import check_trees, parts_of, split
 from isoform.certificate.tree_evidence import Split, Trees
-from isoform.certificate.verdict import Proved, Refuted
+from isoform.certificate.verdict import Proved, Refuted, Undecided
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Equal, SameDecision, Within, forbidden_sets
 from isoform.network.evaluate import evaluate
@@ -177,6 +177,15 @@ def test_a_function_without_lines_is_refused_by_name():
                      within=1, on=BOX)
     with pytest.raises(CertificateRejected, match="sin"):
         check_trees(trees_of(held.certificate), first, first, BOX, Within(Fraction(100)))
+
+
+def test_an_undecided_claim_names_what_is_not_bounded():
+    layers = weights(2)
+    verdict = iso.prove(network(layers, "sin"), equal_to=network(moved(layers, 1, 1e-4), "sin"),
+                        within=Fraction(1, 10**9), on=BOX, timeout=0.2)
+    assert not isinstance(verdict, Proved)
+    if isinstance(verdict, Undecided) and verdict.upper is None:
+        assert "no lines around sin" in verdict.reason
 
 
 def mixed(seed: int) -> tuple[Network, Network]:

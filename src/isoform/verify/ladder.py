@@ -37,7 +37,7 @@ from isoform.verify.structure import (
     proved,
     tightest,
 )
-from isoform.verify.trees import BITS, MARGINS, Branching, branching
+from isoform.verify.trees import BITS, MARGINS, Branching, branching, unreached
 from isoform.verify.upper_value import certified
 
 FIRST_BOXES = 1  # boxes that are bounded before the attack
@@ -265,7 +265,7 @@ def reason(question: Question, upper: Fraction | None, search: Branching | None)
             "time (--timeout) may decide"
         )
     if upper is None:
-        return "the networks are beyond the differential bounds, and the sweep found no bound"
+        return f"{unreached(question)}, and the sweep found no bound"
     if isinstance(relation, Equal):
         return "the units do not match exactly and no point was found that differs"
     asked_for = "margin" if isinstance(relation, SameDecision) else "eps"

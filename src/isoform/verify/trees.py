@@ -18,9 +18,9 @@ from isoform.certificate.tree_work import sets_of
 from isoform.errors import CertificateRejected, UnsupportedModel
 from isoform.network.claim import Equal, RegionCount, Within, tolerances
 from isoform.network.network import Network
-from isoform.network.operators import Linear
+from isoform.network.operators import Concat, Linear, Select
 from isoform.network.paired import Slots
-from isoform.network.unit_layers import unit_layers
+from isoform.network.unit_layers import unit_layers, unit_name
 from isoform.numerics.exact import approximately
 from isoform.numerics.smooth import SMOOTH
 from isoform.verify.alignment import aligned
@@ -191,6 +191,20 @@ def branching(question: Question) -> Branching | None:
     if isinstance(relation, Equal | Within) and before.share == 1:
         made.allowed = approximately(tolerances(relation, source.output_dimension).max_abs())
     return made
+
+
+def unreached(question: Question) -> str:
+    """Why `branching` gives nothing, in words."""
+    relation = question.claim.relation
+    assert not isinstance(relation, RegionCount)
+    before = before_softmax(question.source, question.target, relation)
+    names = {
+        unit_name(node.operator) for net in (before.source, before.target) for node in net.nodes
+        if not isinstance(node.operator, Linear | Concat | Select)
+    }
+    if foreign := sorted(names - CURVES):
+        return f"the differential bounds know no lines around {', '.join(foreign)}"
+    return "the networks are beyond the differential bounds"
 
 
 def check_defined(part: Part) -> None:
