@@ -262,6 +262,26 @@ def test_nothing_is_bounded_beyond_the_largest_number() -> None:
             bounds.settle(bounds.whole(-ends, ends))
 
 
+def test_a_bound_that_only_begins_to_be_too_large_is_refused() -> None:
+    """relu(200) + 60 x reaches 260, where 44 bits end at 256; nothing else is as large."""
+    build = Builder((1,))
+    value = build.linear(Dense(np.array([[0.0]])), 0, np.array([200.0]))
+    value = build.add(Relu(), (value,), 1)
+    value = build.linear([Dense(np.array([[1.0]])), Dense(np.array([[60.0]]))], (value, 0))
+    layers = unit_layers(build.build(build.add(Relu(), (value,), 1)))
+    ends = np.full((1, 1), 1 << 44)
+    for beside in (True, False):
+        slots = [Slots(np.array([i]), np.array([i]), Exact.of([1])) for i in range(2)]
+        if not beside:
+            nobody = np.array([-1])
+            slots = [Slots(np.array([i]), nobody, Exact.of([1])) for i in range(2)] + [
+                Slots(nobody, np.array([i]), Exact.of([1])) for i in range(2)
+            ]
+        bounds = Differential(paired(layers, layers, slots), Fixed(44))
+        with pytest.raises(CertificateRejected, match="too large"):
+            bounds.settle(bounds.whole(-ends, ends))
+
+
 def test_halves_cover_the_box() -> None:
     """The side below ends where the side above begins, at ends of any parity; a split of a unit
     keeps both sides of zero."""

@@ -238,7 +238,7 @@ def test_products_of_many_terms_are_exact_to_the_last_unit() -> None:
 
 def test_operands_beyond_the_largest_number_are_refused() -> None:
     ops, over = Fixed(40), np.array([[MOST + 1]])
-    one = ops.weights(ExactSparse.eye(1))
+    one = ops.weights(ExactSparse.of(Exact(np.array([[1]], dtype=object), 1 << 20)))
     for compute in (
         lambda: ops.product(over, one), lambda: ops.product(-over, one),
         lambda: ops.times(over, np.array([[1]])), lambda: ops.dot(over, np.array([[1]])),

@@ -177,6 +177,7 @@ def judge_numbers() -> None:
 def judge_bounds() -> None:
     bounds_judged.test_halves_cover_the_box()
     bounds_judged.test_nothing_is_bounded_beyond_the_largest_number()
+    bounds_judged.test_a_bound_that_only_begins_to_be_too_large_is_refused()
     bounds_judged.judge(range(1000, 1020), bounds_judged.fixed, Fraction(0))
     bounds_judged.test_slots_give_the_same_functions()
     bounds_judged.judge(range(1020, 1060), bounds_judged.fixed, Fraction(0))
