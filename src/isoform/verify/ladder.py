@@ -43,8 +43,9 @@ from isoform.verify.upper_value import certified
 FIRST_BOXES = 1  # boxes that are bounded before the attack
 FIRST_ATTACK, GLANCE = 1.0, 0.1  # seconds
 UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, or not equal
-QUICK = Budget(regions=2_000, seconds=1.0)
-QUICK_INPUTS = 3
+MOST_REGIONS = 100_000
+FEW_INPUTS = 3  # up to so many free inputs, regions are enumerated before boxes are split
+COMPILING = 15.0  # seconds that the first enumeration on a machine may take to compile
 MOST_INPUTS = 8
 CHECK_LEAST, CHECK_HURRY = 0.5, 5.0  # seconds to re-derive an upper value
 
@@ -139,11 +140,10 @@ def with_lower(question: Question, found: Proved, known: Progress) -> Proved:
 def equality(question: Question, known: Progress) -> Verdict | None:
     """Equal by other means than structure, or a point where the networks differ."""
     return (
-        attacked(question, known, FIRST_ATTACK)
+        attacked(question, known)
         or equal_by_programme(question)
-        or by_regions(question, known, QUICK)
-        or attacked(question, known, None)
-        or by_regions(question, known, None)
+        or by_regions(question, known, MOST_INPUTS)
+        or attacked(question, known)
     )
 
 
@@ -159,29 +159,38 @@ def inequality(
         within, known.upper = tightest(question)
         if within is not None and known.upper is not None and known.upper <= goal(relation):
             return proved(question, within, upper=known.upper)
-    found = found or attacked(question, known, FIRST_ATTACK)
-    found = found or by_regions(question, known, QUICK)
+    found = found or attacked(question, known)
+    found = found or by_regions(question, known, FEW_INPUTS)
     if search is not None:
         search.lower = approximately(known.lower)
         found = found or by_splitting(question, search)
-    return found or attacked(question, known, None) or by_regions(question, known, None)
+    return found or attacked(question, known) or by_regions(question, known, MOST_INPUTS)
 
 
-def by_regions(question: Question, known: Progress, budget: Budget | None) -> Verdict | None:
-    """The common regions of both networks, where they are few; a quick look only where nothing has
-    to be compiled for it."""
-    quick = budget is not None
-    inputs = question.source.dimension
-    if quick and (inputs > QUICK_INPUTS or not kept("leaf_kernel.close_sets")):
+def by_regions(question: Question, known: Progress, most_inputs: int) -> Verdict | None:
+    """The common regions of both networks, where not too many inputs are free, for half of the time
+    that is left."""
+    if free_inputs(question) > most_inputs:
         return None
-    if not quick and (inputs > MOST_INPUTS or question.deadline() <= time.perf_counter()):
+    left = question.deadline() - time.perf_counter()
+    simple = isinstance(question.claim.relation, Equal | Within)
+    kernel = "largest_values" if simple else "close_sets"
+    if left <= (0 if kept(f"leaf_kernel.{kernel}") else COMPILING):
         return None
     question.context.report("enumerating common regions")
-    found = by_cells(question, budget)
+    found = by_cells(question, Budget(regions=MOST_REGIONS, seconds=left / 2))
     if isinstance(found, Undecided):
         known.below(found.lower, found.lower_at)
         return None
     return found
+
+
+def free_inputs(question: Question) -> int:
+    """Inputs that the domain does not fix."""
+    box = question.box
+    if box is None:
+        return question.source.dimension
+    return int(((box.high - box.low).sign() > 0).sum())
 
 
 def upper_value(
@@ -201,6 +210,8 @@ def upper_value(
     best = certified(question, search, min(seconds, CHECK_HURRY) if hurry else seconds)
     if best is not None:
         known.above(best[2], best[3])
+    elif known.upper is None and not hurry and not isinstance(question.claim.relation, Avoids):
+        known.upper = tightest(question)[1]
 
 
 def by_splitting(
@@ -221,16 +232,15 @@ def by_splitting(
     return None
 
 
-def attacked(question: Question, known: Progress, seconds: float | None) -> Refuted | None:
-    """Look for a point where the claim fails."""
+def attacked(question: Question, known: Progress) -> Refuted | None:
+    """Look for a point where the claim fails; again with other seeds than the last time."""
     question.context.report("looking for a counterexample")
-    left = question.left() if seconds is None else min(seconds, question.left())
     points: list[Exact] = list(question.context.points)
     if known.seen is not None and known.seen.point is not None:
         points.append(known.seen.point)
     seen = falsify_relation(
         question.source, question.target, question.claim.domain, question.claim.relation,
-        seconds=left, seed=question.context.seed + (known.seen is not None), points=points,
+        seconds=question.left(), seed=question.context.seed + (known.seen is not None), points=points,
     )
     known.below(seen.lower, seen.lower_at)
     if known.seen is None or seen.lower >= known.lower:

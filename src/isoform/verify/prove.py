@@ -83,7 +83,7 @@ def prove_best(
             claim = Claim(better[0], question.claim.domain)
             return proved(replace(question, claim=claim), better[1], upper=better[2])
     if within is None or upper is None:
-        attacked(question, known, None)
+        attacked(question, known)
         return undecided(question, known, "no bound of the difference on this domain")
     claim = Claim(Within(rounded_up(upper)), question.claim.domain)
     return proved(replace(question, claim=claim), within, upper=upper)
