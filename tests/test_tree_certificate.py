@@ -111,6 +111,14 @@ def test_trees_that_are_none() -> None:
                  "split")
 
 
+def test_places_that_are_not_there_though_nothing_is_needed_of_them() -> None:
+    for tokens, place in (([1, 0, 0], -1), ([1, 0, 0], 1), ([4, 0, 0], -1), ([4, 0, 0], 1)):
+        tree = tree_with(tokens, [place], leaf(0, 1))
+        rejected(certificate(F, F, WITHIN, Trees(BESIDE, 40, (tree,))), "not there")
+    good = tree_with([1, 0, 0], [0], leaf(0, 1))
+    assert accepted(certificate(F, F, WITHIN, Trees(BESIDE, 40, (good,))))
+
+
 def test_a_child_that_is_dropped() -> None:
     """[-1, 1] in halves: the sides below and above need different things, neither will do alone."""
     claim = Claim(Within(Fraction(3, 5)), BOX)

@@ -186,6 +186,7 @@ def judge_bounds() -> None:
 
 def judge_trees(folder: Path) -> None:
     trees_judged.test_trees_that_are_none()
+    trees_judged.test_places_that_are_not_there_though_nothing_is_needed_of_them()
     trees_judged.test_a_child_that_is_dropped()
     trees_judged.test_sets_and_parts_all_need_a_tree()
     trees_judged.test_slots_that_are_none()
