@@ -41,7 +41,7 @@ from isoform.verify.trees import BITS, MARGINS, Branching, branching, unreached
 from isoform.verify.upper_value import certified
 
 FIRST_BOXES = 1  # boxes that are bounded before the attack
-FIRST_ATTACK, GLANCE = 1.0, 0.1  # seconds
+GLANCE = 0.1  # seconds of an attack before anything else
 UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, or not equal
 MOST_REGIONS = 100_000
 FEW_INPUTS = 3  # up to so many free inputs, regions are enumerated before boxes are split
@@ -232,15 +232,18 @@ def by_splitting(
     return None
 
 
-def attacked(question: Question, known: Progress) -> Refuted | None:
-    """Look for a point where the claim fails; again with other seeds than the last time."""
+def attacked(
+    question: Question, known: Progress, seconds: float | None = None
+) -> Refuted | None:
+    """Look for a point where the claim fails; again with another seed than the last time."""
     question.context.report("looking for a counterexample")
+    left = question.left() if seconds is None else min(seconds, question.left())
     points: list[Exact] = list(question.context.points)
     if known.seen is not None and known.seen.point is not None:
         points.append(known.seen.point)
     seen = falsify_relation(
         question.source, question.target, question.claim.domain, question.claim.relation,
-        seconds=question.left(), seed=question.context.seed + (known.seen is not None), points=points,
+        seconds=left, seed=question.context.seed + (known.seen is not None), points=points,
     )
     known.below(seen.lower, seen.lower_at)
     if known.seen is None or seen.lower >= known.lower:
