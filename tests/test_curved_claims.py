@@ -317,6 +317,17 @@ def grouped_softmax(layers: Weights) -> Network:
     return builder.build(builder.add(Select(np.array([0, 3])), (value,), 2))
 
 
+def test_networks_without_units():
+    """Two affine maps of many inputs: the first bound is exact, and no unit can be split."""
+    layers = weights(4, sizes=(30, 3))
+    first, second = network(layers, ""), network(moved(layers, 5, 0.1), "")
+    box = iso.Box([Fraction(-1)] * 30, [Fraction(1)] * 30)
+    wide = iso.prove(first, equal_to=second, within=100, on=box)
+    assert isinstance(wide, Proved)
+    narrow = iso.prove(first, equal_to=second, within=Fraction(wide.upper) / 2, on=box, timeout=1)
+    assert not isinstance(narrow, Proved)
+
+
 # --- a real network -------------------------------------------------------------------------------
 
 

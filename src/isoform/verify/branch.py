@@ -64,7 +64,7 @@ class Search:
         self.rows = Rows(self.bounds, self.part.forms)
         plain = all(side.all() for side in self.bounds.plain)
         self.moved = influence(self.bounds)
-        self.units = plain and self.bounds.d > MOST_HALVED
+        self.units = plain and self.bounds.units > 0 and self.bounds.d > MOST_HALVED
 
     def cut(self, most: int) -> Search:
         """The trees of the first nodes alone, for what they prove; not to be searched further."""
