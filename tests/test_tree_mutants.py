@@ -64,7 +64,7 @@ MUTANTS = [
     (RELAXATION, "rectified",
      "np.maximum(ops.steep(slope, -low), ops.steep(ops.one() - slope, high))",
      "ops.steep(slope, -low)"),
-    (RELAXATION, "rectified", "live = (low >= 0) & (high > 0)", "live = high > 0"),
+    (RELAXATION, "rectified", "np.where(is_open, above, 0)", "np.where(live, above, 0)"),
     (RELAXATION, "rectified", "(low < 0) & (high > 0)", "(low < 0) & (high > 0) & (high > -low)"),
     (RELAXATION, "rectified_difference", "-np.maximum(bounds.y[1], 0)",
      "-np.maximum(bounds.y[0], 0)"),
