@@ -23,7 +23,8 @@ from isoform.network.evaluate import evaluate
 from isoform.network.network import Network
 from isoform.network.unit_layers import unit_layers
 from isoform.verify.alignment import aligned
-from isoform.verify.programs import Programs, gathered, scattered
+from isoform.verify.hints import gathered, scattered
+from isoform.verify.programs import Programs
 from isoform.verify.prove import prove
 from isoform.verify.traced import Traced
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csr_array
 
 from isoform.network.domain import Box
 from isoform.network.paired import NOBODY, Slots
@@ -73,7 +72,10 @@ def applied(name: str, z: np.ndarray) -> np.ndarray:
     return np.tanh(z)  # any curve will do
 
 
-def in_floats(rows: ExactSparse) -> csr_array:
+def in_floats(rows: ExactSparse) -> Any:
+    """The rows as a sparse array of doubles."""
+    from scipy.sparse import csr_array
+
     data = Exact(rows.data, rows.denominator).to_float() if len(rows.data) else np.zeros(0)
     return csr_array((data, rows.columns, rows.starts), shape=rows.shape)
 
@@ -88,6 +90,8 @@ def matched(
     a: np.ndarray, b: np.ndarray, one: str, two: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns of a and of b that resemble each other, with the ratio b / a > 0."""
+    from scipy.optimize import linear_sum_assignment
+
     none = np.zeros(0, dtype=np.int64)
     if one != two or a.shape[1] * b.shape[1] > MOST_PAIRS:
         return none, none, np.zeros(0)

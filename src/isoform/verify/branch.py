@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import heapq
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from isoform.certificate.relaxation import Layer, Lines
 from isoform.certificate.tree import Part, Rows, split
 from isoform.certificate.tree_evidence import Split, Tree
 from isoform.verify.halving import influence, input_scores
-from isoform.verify.programs import Hint, Programs, gathered
+from isoform.verify.hints import Hint, gathered
 from isoform.verify.traced import Traced
+
+if TYPE_CHECKING:
+    from isoform.verify.programs import Programs
 
 BATCH = 128
 MOST_HALVED = 12  # inputs; with more of them boxes are cut at units
@@ -156,6 +159,8 @@ class Search:
         """Programmes for the boxes `keep`, for the sake of one form each: which boxes stay open,
         and where to split them."""
         if self.programs is None:
+            from isoform.verify.programs import Programs
+
             self.programs = Programs(self.bounds)
         closes = self.part.forms.closes
         opened, kinds, places = [], [], []

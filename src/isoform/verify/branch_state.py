@@ -2,7 +2,7 @@
 """The state of a splitting search in a file, from which a run that ended or was killed goes on.
 
 Kept are the shape of the trees, the largest value that every node still allows, and which sets are
-open on which leaf. Bounds are not kept: an open box is bounded anew from its path. Nothing in such
+open on which leaf. Bounds are not kept: what is above open boxes is bounded again. Nothing in such
 a file is believed: what a search concludes is for the checker to re-derive.
 """
 
@@ -28,14 +28,14 @@ from isoform.certificate.differential import Boxes
 from isoform.certificate.encoding import encode_domain, encode_relation
 from isoform.certificate.leaf_hints import KINDS as HINTS
 from isoform.certificate.leaf_hints import Hints
+from isoform.certificate.tree import split
 from isoform.certificate.tree_evidence import Split
 from isoform.errors import FormatError, Refused
 from isoform.network.paired import Slots
 from isoform.network.whole_file import write_whole
 from isoform.numerics.exact import Exact, exact_fractions
-from isoform.verify.branch import Node, Search
-from isoform.verify.branch_trees import halves_above, path_to
-from isoform.verify.programs import gathered, scattered
+from isoform.verify.branch import BATCH, Node, Search
+from isoform.verify.hints import gathered, scattered
 from isoform.verify.question import Question
 from isoform.version import VERSION
 
@@ -205,7 +205,7 @@ def numbers_of(search: Search, sets: int) -> dict[str, np.ndarray]:
     return found | {
         "roots": np.array([number for number, _ in search.roots], dtype=np.int64),
         "root_sets": roots, "open": np.array(opened, dtype=np.int64),
-        "left": np.packbits(left.reshape(len(opened), -1), axis=1),
+        "left": np.packbits(left.reshape(len(opened), sets), axis=1),
     }
 
 
@@ -257,16 +257,33 @@ def whence(held: dict[str, np.ndarray]) -> tuple[list[int], list[int]]:
 
 
 def boxes_of(search: Search, numbers: list[int]) -> dict[int, Boxes]:
-    """The boxes of nodes, as their paths give them: halves and signs, and no bounds."""
-    d = search.bounds.d
-    whole = search.bounds.whole(-np.ones((1, d)), np.ones((1, d)))
-    found = {}
+    """The boxes of nodes, with the bounds that they inherit: every node above is bounded again, as
+    the checker will do it. Tighter bounds would close leaves that the checker finds open."""
+    nodes, bounds = search.nodes, search.bounds
+    wanted: set[int] = set()
     for number in numbers:
-        low, high = halves_above(search, number)
-        signs = whole.signs
-        for kind, place, side in path_to(search, number):
-            if kind != Split.INPUT:
-                signs = signs.copy() if signs is whole.signs else signs
-                signs[0, place, kind - Split.SOURCE] = 1 if side else -1
-        found[number] = Boxes(low[None], high[None], whole.bounds, signs)
+        while number >= 0 and number not in wanted:
+            wanted.add(number)
+            number = nodes[number].parent
+    ends = np.ones((1, bounds.d))
+    front = {root: bounds.whole(-ends, ends) for root, _ in search.roots if root in wanted}
+    found = {}
+    while front:
+        found |= {number: box for number, box in front.items() if nodes[number].kind == Split.LEAF}
+        inner = [number for number in front if nodes[number].kind != Split.LEAF]
+        below: dict[int, Boxes] = {}
+        for first in range(0, len(inner), BATCH):
+            piece = inner[first : first + BATCH]
+            boxes, _, _ = bounds.settle(Boxes(*(
+                np.concatenate([getattr(front[number], name) for number in piece])
+                for name in ("low", "high", "bounds", "signs")
+            )))
+            kinds, places = (np.array([getattr(nodes[number], name) for number in piece])
+                             for name in ("kind", "place"))
+            halves = split(bounds, boxes, kinds, places)
+            for i, number in enumerate(piece):
+                for side, child in enumerate(nodes[number].children):
+                    if child in wanted:
+                        below[child] = halves.take(np.array([i + side * len(piece)]))
+        front = below
     return found

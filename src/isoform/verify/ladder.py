@@ -23,10 +23,7 @@ from isoform.errors import CertificateRejected, ContractBroken
 from isoform.network.claim import Avoids, Equal, SameDecision, Within
 from isoform.network.domain import Binary, Domain, FiniteSet, Union
 from isoform.numerics.exact import Exact, approximately
-from isoform.regions.kernel import kept
-from isoform.regions.tasks import Budget
 from isoform.verify.branch_state import State
-from isoform.verify.cells import by_cells
 from isoform.verify.falsify import Attack, falsify_relation
 from isoform.verify.goal import has_exact_values
 from isoform.verify.question import Question
@@ -170,6 +167,10 @@ def inequality(
 def by_regions(question: Question, known: Progress, most_inputs: int) -> Verdict | None:
     """The common regions of both networks, where not too many inputs are free, for half of the time
     that is left."""
+    from isoform.regions.kernel import kept
+    from isoform.regions.tasks import Budget
+    from isoform.verify.cells import by_cells
+
     if free_inputs(question) > most_inputs:
         return None
     left = question.deadline() - time.perf_counter()

@@ -17,10 +17,10 @@ import numpy as np
 from scipy.sparse import coo_array, csc_array, hstack, vstack
 
 from isoform.certificate.differential import DELTA, Boxes, Carried, Y, Z
-from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.tree import Rows
 from isoform.certificate.tree_evidence import Split
+from isoform.verify.hints import Hint, gathered
 from isoform.verify.traced import Traced
 
 ROWS, PARTS = 10, 5  # rows and variables of a slot
@@ -44,17 +44,6 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hint:
-    """What a leaf says of one form: the arrays of `Hints`, for one leaf."""
-
-    form: int
-    places: np.ndarray
-    added: np.ndarray
-    low: np.ndarray
-    beside: np.ndarray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """The value of a pass with hints (-inf: the box is empty), the hint, and where to split."""
 
@@ -63,27 +52,6 @@ class Found:
     kind: int
     place: int
     basis: Any
-
-
-def gathered(leaves: list[tuple[int, Hint]]) -> Hints:
-    """The hints of leaves (token, hint) as evidence."""
-    hints = [hint for _, hint in leaves]
-    return Hints(
-        np.array([at for at, _ in leaves], dtype=np.int32),
-        np.array([hint.form for hint in hints], dtype=np.int32),
-        np.cumsum([len(hint.added) for hint in hints]).astype(np.int64),
-        np.concatenate([hint.places for hint in hints]),
-        np.concatenate([hint.added for hint in hints]),
-        np.stack([hint.low for hint in hints]), np.stack([hint.beside for hint in hints]),
-    )
-
-
-def scattered(hints: Hints) -> list[tuple[int, Hint]]:
-    """The leaves and hints that `gathered` put together."""
-    places, added = (np.split(part, hints.ends[:-1]) for part in (hints.places, hints.added))
-    rows = zip(hints.leaves.tolist(), hints.forms.tolist(), places, added, hints.low,
-               hints.beside, strict=True)
-    return [(at, Hint(*parts)) for at, *parts in rows]
 
 
 class Programs:
