@@ -267,7 +267,7 @@ def boxes_of(search: Search, numbers: list[int]) -> dict[int, Boxes]:
             number = nodes[number].parent
     ends = np.ones((1, bounds.d))
     front = {root: bounds.whole(-ends, ends) for root, _ in search.roots if root in wanted}
-    found = {}
+    found: dict[int, Boxes] = {}
     while front:
         found |= {number: box for number, box in front.items() if nodes[number].kind == Split.LEAF}
         inner = [number for number in front if nodes[number].kind != Split.LEAF]

@@ -270,6 +270,7 @@ def grown(prepared: Search, boxes: Sequence[tuple[float, Any]], seconds: float) 
     until = time.perf_counter() + seconds
     search = copy.copy(prepared)
     search.nodes, search.roots, search.waiting, search.held = [], [], [], {}
+    search.bases = {}
     for worst, held in boxes:
         search.hold(Node(-1, 0, worst), *held)
     pace, bounded = Pace(), search.step()
