@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 MOST_HALVED = 12  # inputs; with more of them boxes are cut at units
+MOST_CUT = 600  # units for which that is tried: a linear programme has ten rows for each
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +68,7 @@ class Search:
         self.rows = Rows(self.bounds, self.part.forms)
         plain = all(side.all() for side in self.bounds.plain)
         self.moved = influence(self.bounds)
-        self.units = plain and self.bounds.units > 0 and self.bounds.d > MOST_HALVED
+        self.units = plain and 0 < self.bounds.units <= MOST_CUT and self.bounds.d > MOST_HALVED
 
     def cut(self, most: int) -> Search:
         """The trees of the first nodes alone, for what they prove; not to be searched further."""
@@ -172,7 +173,8 @@ class Search:
             if found.value + self.margin <= 0 and not (left[row] & ~closes[:, t]).any():
                 node.worst, node.hint = found.value, found.hint
                 continue
-            node.worst = min(node.worst, found.value)
+            if found.value < node.worst:  # kept where the box stays open, for its value
+                node.worst, node.hint = found.value, found.hint
             opened.append(row)
             kinds.append(found.kind)
             places.append(found.place)

@@ -37,7 +37,7 @@ from isoform.verify.structure import (
 from isoform.verify.trees import BITS, MARGINS, Branching, branching, unreached
 from isoform.verify.upper_value import certified
 
-FIRST_BOXES = 1  # boxes that are bounded before the attack
+FIRST_BOXES, FIRST_SECONDS = 128, 0.3  # of splitting before the attack
 GLANCE = 0.1  # seconds of an attack before anything else
 UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, or not equal
 MOST_REGIONS = 100_000
@@ -220,9 +220,12 @@ def by_splitting(
 ) -> Proved | None:
     """Differential bounds until all is closed, the time is up, or so many boxes were bounded."""
     question.context.report("bounding the difference")
+    deadline = question.deadline()
+    if boxes is not None:
+        deadline = min(deadline, time.perf_counter() + FIRST_SECONDS)
     for margin in [margin for margin in MARGINS if margin >= search.margin]:
         search.begin(margin)
-        if not search.run(question.deadline(), boxes, question.context.report):
+        if not search.run(deadline, boxes, question.context.report):
             return None
         for bits in BITS:
             try:

@@ -27,6 +27,7 @@ ROWS, PARTS = 10, 5  # rows and variables of a slot
 SIGNS = 7  # the first of the rows for the bounds of y, y', delta
 VY, VD, VH, VZ, VR = range(PARTS)  # y, delta, h, h', rho
 INF = highspy.kHighsInf
+SECONDS = 3.0  # for one programme
 PRICES = (64.0, 2048.0)  # of what is missed in empty boxes, against the largest coefficient
 
 
@@ -61,7 +62,9 @@ class Programs:
         self.bounds, self.d, self.n = bounds, bounds.d, bounds.units
         self.columns = self.d + PARTS * self.n
         self.solver = highspy.Highs()
-        for name, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
+        for name, value in (
+            ("output_flag", False), ("threads", 1), ("presolve", "off"),
+        ):
             self.solver.setOptionValue(name, value)
         self.equations, self.right = self.definitions()
         self.plain = np.concatenate(
@@ -185,6 +188,7 @@ class Programs:
         lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
         lp.a_matrix_.value_ = matrix.data
         self.solver.passModel(lp)
+        self.solver.setOptionValue("time_limit", self.solver.getRunTime() + SECONDS)
         if basis is not None:
             self.solver.setBasis(basis)
         self.solver.run()
