@@ -138,7 +138,7 @@ def mutated(random: np.random.Generator, data: Trees) -> Trees:
         return replace(data, bits=int(random.choice([7, 8, 9, 12, 30, 44, 45, 64])))
     if kind == "slots" and data.slots:
         return replace(data, slots=mutated_slots(random, data.slots))
-    if kind == "tree":
+    if kind == "tree" and trees:
         if random.random() < 0.5:
             return replace(data, trees=tuple(trees[:which] + trees[which + 1 :]))
         return replace(data, trees=(*trees, trees[which]))
@@ -180,7 +180,7 @@ def mutated_tokens(random: np.random.Generator, tree: Tree) -> dict[str, np.ndar
 def subtree(tokens: list[int], places: list[int], start: int) -> tuple[list[int], list[int]]:
     """Tokens and places of the subtree at a token."""
     need, end = 1, start
-    while need:
+    while need and end < len(tokens):  # a bent tree may end before
         need += 1 if tokens[end] else -1
         end += 1
     first = sum(t != 0 for t in tokens[:start])
