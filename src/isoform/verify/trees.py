@@ -32,7 +32,7 @@ from isoform.verify.floats import Floats
 from isoform.verify.question import Question
 
 MOST_WEIGHTS = 1 << 24  # entries of the dense matrices of both networks, between layers
-BITS = (40, 37, 33)  # of the fixed point, tried in this order
+BITS = (40, 37, 33, 26)  # of the fixed point, tried in this order
 MARGINS = (1e-9, 1e-6, 1e-4)  # tried in this order
 COUNTED = 16  # boxes that are bounded together where they are counted
 ALONE = 1.0  # seconds before worker processes are started
