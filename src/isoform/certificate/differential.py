@@ -156,7 +156,7 @@ class Differential:
         shut[:, ~self.plain[k].all(axis=0)] = False
         wanted = ~(shut[..., Y] & shut[..., Z])
         for value, has in ((Y, layer.has_source), (DELTA, layer.has_target)):
-            box, slot = np.nonzero(wanted & has & (~shut[..., Y] if value == Y else True))
+            box, slot = np.nonzero(wanted & has)
             for sign in (1, -1):
                 for piece in self.pieces(k, len(box)):
                     b, i = box[piece], slot[piece]

@@ -58,18 +58,25 @@ def relaxed(ops: Ops, bounds: Bounds) -> Layer:
     (below, above), (low, high), (least, most) = bounds.y, bounds.z, bounds.delta
     source, target = rectified(ops, below, above), rectified(ops, low, high)
     difference = rectified_difference(ops, bounds)
-    both = ((below < 0) & (above > 0)) & ((low < 0) & (high > 0))
     exact = (below >= 0) & (above > 0) & (low >= 0) & (high > 0)
-    closer = difference.high - difference.low <= source.high + target.high
+    closer = gap(ops, difference, (least, most)) < gap(ops, source, (below, above)) + gap(
+        ops, target, (low, high)
+    )
     rho = np.maximum(np.maximum(most, -least), 0)
     sizes = [ops.total(np.maximum(np.abs(a), np.abs(b))) for a, b in
              ((below, above), (low, high), (least, most))]
     off = np.full(len(below), 2 * ops.times_off)
     cost = sum(ops.slack(off, size) for size in sizes)
     return Layer(
-        source, target, difference, exact, ~exact & ~(both & closer),
+        source, target, difference, exact, ~exact & ~closer,
         ops.total(np.maximum(above, 0)), ops.total(rho), cost,
     )
+
+
+def gap(ops: Ops, lines: Lines, ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """How far apart the lines are in the middle of a range, about."""
+    slope = lines.high_slope - lines.low_slope
+    return lines.high - lines.low + ops.steep(slope, ops.middle(*ends))
 
 
 def rectified(ops: Ops, low: np.ndarray, high: np.ndarray) -> Lines:

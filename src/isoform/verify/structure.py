@@ -118,5 +118,11 @@ def proved(question: Question, data: Data, *, upper: Fraction | None) -> Proved:
     values = [value for value in (upper, accepted.upper) if value is not None]
     return Proved(
         claim=question.claim, certificate=certificate, grade=accepted.grade,
-        upper=min(values, default=Fraction(0)), seconds=question.seconds(),
+        upper=min(values, default=lost_margin(question)), seconds=question.seconds(),
     )
+
+
+def lost_margin(question: Question) -> Fraction:
+    """What a proof of a decision says of the margin by which it may be lost; 0 for other claims."""
+    relation = question.claim.relation
+    return relation.margin if isinstance(relation, SameDecision) else Fraction(0)
