@@ -28,6 +28,7 @@ MOST_PAIRS = 1 << 22  # of units, between two layers; larger layers are paired b
 NEAR_ONE = 2.0**-6  # factors this near to 1 are 1
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def aligned(source: UnitLayers, target: UnitLayers, box: Box, seed: int) -> tuple[Slots, ...]:
     """Slots for all units of both networks."""
     points = sample(box, seed)

@@ -27,6 +27,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from isoform.certificate.tree import Part
 from isoform.certificate.tree_evidence import Split
 from isoform.errors import Refused
@@ -65,7 +67,8 @@ def undisturbed(search: Search, most: int) -> int:
     picked = [number for _, number in heapq.nsmallest(count, waiting)]
     before = [(number, search.held[number], replace(search.nodes[number])) for number in picked]
     try:
-        return search.step(most)
+        with np.errstate(all="ignore"):  # doubles may overflow; the checker's integers may not
+            return search.step(most)
     except BaseException:
         for number in range(nodes, len(search.nodes)):
             search.held.pop(number, None)
@@ -273,7 +276,7 @@ def grown(prepared: Search, boxes: Sequence[tuple[float, Any]], seconds: float) 
     search.bases = {}
     for worst, held in boxes:
         search.hold(Node(-1, 0, worst), *held)
-    pace, bounded = Pace(), search.step()
+    pace, bounded = Pace(), undisturbed(search, BATCH)
     while search.waiting and time.perf_counter() < until:
         bounded += pace.step(search, until)
     return Grown(search.nodes, search.held, bounded)
