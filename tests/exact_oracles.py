@@ -26,7 +26,7 @@ def unit_layers_of(
     stop early; outputs likewise; `steps` are the numbers of the layers with step units."""
     width, made = 1 + dimension, []
     for i, rows in enumerate(layers):
-        made.append(UnitLayer(sparse(rows, width), i in steps))
+        made.append(UnitLayer(sparse(rows, width), "step" if i in steps else "relu"))
         width += len(rows)
     return UnitLayers(dimension, tuple(made), sparse(outputs or [[0]], width))
 

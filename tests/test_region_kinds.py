@@ -182,7 +182,7 @@ def test_all_of_space_is_a_large_box(seed: int, widths: tuple[int, ...], bias: b
 
 def test_step_units_have_affine_but_no_connected_regions() -> None:
     plain = brute.random_chain(3, (2, 3, 1))
-    layers = UnitLayers(2, (UnitLayer(plain.layers[0].rows, step=True),), plain.outputs)
+    layers = UnitLayers(2, (UnitLayer(plain.layers[0].rows, name="step"),), plain.outputs)
     there, regions = exactly(layers, Box(-1, 1))
     maps = [str(brute.forms(layers, bits)[1])
             for bits in unpacked(regions.patterns, layers.units).tolist()]

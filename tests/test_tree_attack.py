@@ -166,8 +166,8 @@ def test_false_claims_are_never_accepted() -> None:
 
 @pytest.mark.slow
 def test_false_claims_are_never_accepted_in_ten_thousand() -> None:
-    proofs, tried = campaign(1, 1000, 25)
-    assert proofs > 200 and tried >= 8_000
+    proofs, tried = campaign(1, 1500, 25)
+    assert proofs > 200 and tried >= 9_000
 
 
 def test_changes_of_true_claims_are_accepted_or_rejected() -> None:
