@@ -29,7 +29,7 @@ from isoform.verify.branch_workers import Grown, graft, grown
 from isoform.verify.prove import prove
 from isoform.verify.question import Context, Question, asked
 from isoform.verify.trees import Branching, branching
-from long_search import claim, pair
+from long_search import claim, hard, pair
 
 SCRIPT = Path(__file__).with_name("long_search.py")
 
@@ -97,7 +97,7 @@ def test_a_search_that_goes_on_is_proved_and_what_was_closed_stays_closed(tmp_pa
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "search.state"
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, path, "0.105", "120", "1"], stdout=subprocess.PIPE, text=True,
+        [sys.executable, SCRIPT, path, "hard", "120", "1"], stdout=subprocess.PIPE, text=True,
     )
     try:
         wait_for(process, "boxes")
@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    of = question("0.105", state=path)
+    of = asked(*hard(), Context(state=path))
     search = branching(of)
     assert search is not None
     search.resume(State.of(of))
@@ -236,7 +236,7 @@ def test_a_number_of_workers_below_one_is_refused() -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(how: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, tmp_path / "s", "0.105", "120", "2"], text=True,
+        [sys.executable, SCRIPT, tmp_path / "s", "hard", "120", "2"], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )
     children: list[int] = []
@@ -288,7 +288,7 @@ def interrupted_at(*words: str) -> Any:
 @pytest.mark.parametrize("word", ["sweeping exactly", "bounding the difference",
                                   "looking for a counterexample", "boxes, "])
 def test_an_interrupt_ends_with_what_is_known(word: str) -> None:
-    found = prove(*pair(), claim("0.105"), timeout=60, report=interrupted_at(word))
+    found = prove(*hard(), timeout=60, report=interrupted_at(word))
     assert isinstance(found, Undecided) and found.interrupted and "interrupted" in found.reason
     if word == "boxes, ":
         assert found.upper is not None and found.lower <= found.upper < 10
@@ -296,7 +296,7 @@ def test_an_interrupt_ends_with_what_is_known(word: str) -> None:
 
 def test_a_second_interrupt_passes_on() -> None:
     with pytest.raises(KeyboardInterrupt):
-        prove(*pair(), claim("0.105"), timeout=60, report=interrupted_at("boxes, ", "upper value"))
+        prove(*hard(), timeout=60, report=interrupted_at("boxes, ", "upper value"))
 
 
 def test_an_interrupted_attack_keeps_its_lower_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,12 +311,12 @@ def test_an_interrupted_attack_keeps_its_lower_value(monkeypatch: pytest.MonkeyP
         return plain(*arguments)
 
     monkeypatch.setattr(falsify, "ascend", ascend)
-    found = prove(*pair(), claim("0.105"), timeout=60)
+    found = prove(*pair(), claim("0.10392"), timeout=60)
     assert isinstance(found, Undecided) and found.interrupted and found.lower > 0
 
 
 def test_an_interrupted_step_leaves_the_search_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    search = begun(question("0.105"), 60)
+    search = begun(question("0.10392"), 60)
     one = search.searches[0]
     before = shape(one), sorted(one.held), sorted(one.waiting)
     plain = Search.hold
@@ -336,7 +336,7 @@ def test_an_interrupted_step_leaves_the_search_as_it_was(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("timeout", [0, 0.1])
 def test_short_times_give_values_too(timeout: float) -> None:
-    found = prove(*pair(), claim("0.105"), timeout=timeout)
+    found = prove(*pair(), claim("0.10392"), timeout=timeout)
     assert isinstance(found, Undecided) and found.upper is not None
     assert found.lower <= found.upper < 100
 
@@ -345,15 +345,15 @@ def test_short_times_give_values_too(timeout: float) -> None:
 
 
 def test_both_values_say_where_they_are() -> None:
-    source, target = pair()
-    found = prove(source, target, claim("0.105"), timeout=3)
+    source, target, made = hard()
+    found = prove(source, target, made, timeout=5)
     assert isinstance(found, Undecided)
     at, top = found.lower_at, found.upper_at
     assert at is not None and top is not None and top.box is not None
     values = [Exact.of(evaluate_exact(net, at.point)) for net in (source, target)]
     assert (values[0] - values[1]).abs()[at.output].item() == found.lower
     assert top.output in (0, 1)
-    box = claim("0.105").domain
+    box = made.domain
     assert not ((top.box.low - box.low).sign() < 0).any()
     assert not ((box.high - top.box.high).sign() < 0).any()
 
@@ -368,7 +368,7 @@ def test_a_refutation_says_where_its_lower_value_is() -> None:
 
 
 def test_a_shortened_search_allows_no_more_than_the_whole() -> None:
-    search = begun(question("0.105"), 200).searches[0]
+    search = begun(question("0.10392"), 200).searches[0]
     values = [shortened(search, most).worst for most in (1, 4, 16, 64, 10_000)]
     assert values == sorted(values, reverse=True)
     assert values[-1] == search.worst
