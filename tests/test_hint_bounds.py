@@ -18,6 +18,7 @@ from differential_pairs import (
     random_tree,
     values_at,
 )
+from isoform.certificate import differential, phases
 from isoform.certificate.differential import Boxes
 from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.tree import Rows
@@ -25,6 +26,7 @@ from isoform.errors import CertificateRejected
 from test_differential import BITS, form_values, random_forms
 
 HINTS, DIFFERENTIAL = "isoform.certificate.leaf_hints", "isoform.certificate.differential"
+PHASES = "isoform.certificate.phases"
 MUTANTS = [
     (HINTS, "Hints.put", "ops.dot(positive, low) + ops.dot(negative, high)",
      "ops.dot(positive, low)"),
@@ -36,6 +38,24 @@ MUTANTS = [
     (DIFFERENTIAL, "Differential.carry", "alpha + added[..., Y] + added[..., Z]",
      "alpha + added[..., Y]"),
     (DIFFERENTIAL, "Differential.through", "p - beside", "p"),
+    (PHASES, "taken", "np.add.at(constant, at.row, more)", "pass"),
+    (PHASES, "taken", "np.add.at(inputs, at.row, alpha)", "pass"),
+    (PHASES, "taken", "fits & direct.fits[at.slot]", "fits"),
+    (PHASES, "Phased.within", "found.slot - first", "found.slot[::-1] - first"),
+    (HINTS, "Hints.phased", "boxes.low[b], boxes.high[b]", "boxes.high[b], boxes.high[b]"),
+    (HINTS, "Hints.phased", "boxes.bounds[b, slot, :2]", "boxes.bounds[b[::-1], slot, :2]"),
+    (PHASES, "allowed", "np.where(both, q > 0, has_target)", "np.where(both, q < 0, has_target)"),
+    (PHASES, "bound", "spread(q, gap) +", "0 * spread(q, gap) +"),
+    (PHASES, "bound", "off = -spread", "off = spread"),
+    (PHASES, "bound", "spread(at.prices[:, 1], pivot)", "0 - spread(at.prices[:, 1], pivot)"),
+    (PHASES, "bound", "ends[:, 1] > 0, ends[:, 0] < 0", "ends[:, 0] > 0, ends[:, 0] < 0"),
+    (PHASES, "bound", "ends[:, 1] > 0, ends[:, 0] < 0", "ends[:, 1] > 0, ends[:, 1] < 0"),
+    (PHASES, "bound", "at.ends[:, 1], at.ends[:, 0]", "at.ends[:, 0], at.ends[:, 1]"),
+    (PHASES, "bound", "np.maximum(*tops)", "np.minimum(*tops)"),
+    (PHASES, "bound", "phase[:, 0] * whole", "phase[:, 0] * 0"),
+    (PHASES, "bound", "np.minimum(left, 0) * at.low", "np.minimum(left, 0) * at.high"),
+    (PHASES, "bound", "- alpha.astype(own.dtype) * unit", "- 0 * alpha.astype(own.dtype) * unit"),
+    (PHASES, "Direct.of", "fits[rows.row_numbers()[rows.columns > d]] = False", "pass"),
 ]
 
 
@@ -55,6 +75,25 @@ def random_hints(random: np.random.Generator, boxes: Boxes, box: np.ndarray,
         np.arange(count, dtype=np.int32), forms.astype(np.int32), np.array(ends, dtype=np.int64),
         np.array(places, dtype=np.int32), np.array(added, dtype=np.float32),
         low.astype(np.uint8), beside.astype(np.float32),
+        *random_phases(random, count, slots, boxes.low.shape[1]),
+    )
+
+
+def random_phases(
+    random: np.random.Generator, count: int, slots: int, inputs: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Slots in both phases for so many hints, with any prices and shares."""
+    chosen = [
+        np.sort(random.permutation(slots)[: int(random.integers(0, slots + 1))])
+        if random.random() < 0.7 else np.zeros(0, dtype=np.int64) for _ in range(count)
+    ]
+    total = sum(map(len, chosen))
+    prices = random.exponential(size=(total, 2)) * random.choice([0, 0.3, 2], (total, 2))
+    shares = random.choice([0, 255, 255, 130, 9], (total, inputs))
+    return (
+        np.cumsum([len(part) for part in chosen]).astype(np.int64),
+        np.concatenate([np.zeros(0, np.int64), *chosen]).astype(np.int32),
+        prices.astype(np.float32), shares.astype(np.uint8),
     )
 
 
@@ -99,5 +138,7 @@ def test_errors_in_hints_are_found_out(
 ) -> None:
     owner, name, wrong = mutants.planted(*mutant)
     monkeypatch.setattr(owner, name, wrong)
+    if owner is phases and hasattr(differential, name):  # imported by name
+        monkeypatch.setattr(differential, name, wrong)
     with pytest.raises(AssertionError):
         judge(range(120))

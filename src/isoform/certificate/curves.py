@@ -21,11 +21,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from isoform.certificate.phases import STRAIGHT
 from isoform.certificate.relaxation import Bounds, Layer, Lines, Ops, relaxed
 from isoform.errors import CertificateRejected
 from isoform.numerics.smooth import SMOOTH, Smooth
 
-STRAIGHT = ("relu", "none")
 CURVES = frozenset({"relu", "round", *SMOOTH})  # what lies between lines
 STEPS = 8  # halvings in search of a tangent
 Ends = tuple[np.ndarray, np.ndarray]

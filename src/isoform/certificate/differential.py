@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isoform.certificate.curves import CURVES, STRAIGHT, lines_of
+from isoform.certificate.phases import Direct, Phased, taken
 from isoform.certificate.relaxation import Bounds, Layer, Lines, Ops
 from isoform.errors import CertificateRejected
 from isoform.network.paired import Paired
@@ -57,7 +58,8 @@ class Carried:
     inputs, and the constant. boxes: the box of each row. added (R, N, 3): multiples of y, y' and
     delta of every slot that are added on the way; the constant has to pay for them before.
     low (R, N, 2): slopes in [0, 1] of the lower lines of h and h', in place of what the bounds
-    suggest; beside (R, N): how much of rho is taken as h' - h, any multiple."""
+    suggest; beside (R, N): how much of rho is taken as h' - h, any multiple; phased: slots that are
+    bounded in both phases at once, in place of lines."""
 
     boxes: np.ndarray
     p: list[np.ndarray | None]
@@ -67,6 +69,7 @@ class Carried:
     added: np.ndarray | None = None
     low: np.ndarray | None = None
     beside: np.ndarray | None = None
+    phased: Phased | None = None
 
 
 class Differential:
@@ -85,6 +88,7 @@ class Differential:
             np.array([[name in STRAIGHT for name in side] for side in layer.curves], dtype=bool)
             for layer in pair.layers
         ]
+        self.direct: dict[int, Direct] = {}
         self.source_rows, self.gap_rows, self.target_rows = [], [], []
         self.back_source, self.back_both, self.back_target = [], [], []
         for layer in pair.layers:
@@ -222,11 +226,26 @@ class Differential:
                 continue
             none = np.zeros((len(rows.boxes), self.pair.layers[j].size), dtype=self.ops.dtype)
             p, q = none if p is None else p, none if q is None and added is not None else q
+            if rows.phased is not None:
+                p, q = self.in_phases(rows, j, p, none if q is None else q)
             alpha, omega = self.through(rows, j, layers[j], p, q)
             if added is not None and omega is not None:
                 alpha = self.ops.kept(alpha + added[..., Y] + added[..., Z])
                 omega = self.ops.kept(omega + added[..., Z] + added[..., DELTA])
             self.spread(rows, j, alpha, omega, layers)
+
+    def in_phases(
+        self, rows: Carried, j: int, p: np.ndarray, q: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients of h and rho that are left to lines; those of slots that are bounded in both
+        phases at once have become coefficients of inputs and a constant."""
+        assert rows.phased is not None
+        at = rows.phased.within(self.starts[j], self.starts[j + 1])
+        if len(at.row):
+            if j not in self.direct:
+                self.direct[j] = Direct.of(self.pair.layers[j], self.d, self.ops)
+            p, q = taken(self.ops, at, self.direct[j], p, q, rows)
+        return p, q
 
     def through(
         self, rows: Carried, j: int, layer: Layer, p: np.ndarray, q: np.ndarray | None

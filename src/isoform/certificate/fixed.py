@@ -9,6 +9,7 @@ uses to search, has the same methods without the counting.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -212,6 +213,20 @@ class Fixed:
     def least(self) -> int:
         """The smallest difference of values."""
         return 1
+
+    def integral(self, parts: list[ExactSparse]) -> tuple[list[np.ndarray], int]:
+        """Matrices as integers without a limit, over one denominator."""
+        unit = math.lcm(*(part.denominator for part in parts))
+        found = []
+        for part in parts:
+            dense = np.zeros(part.shape, dtype=object)
+            dense[part.row_numbers(), part.columns] = part.data * (unit // part.denominator)
+            found.append(dense)
+        return found, unit
+
+    def quotient(self, above: np.ndarray, below: int) -> np.ndarray:
+        """Integers without a limit over one divisor, rounded down, as values."""
+        return self.kept(np.asarray(above // below, dtype=object))
 
     # --- curves -----------------------------------------------------------------------------------
 

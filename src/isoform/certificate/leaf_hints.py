@@ -2,9 +2,10 @@
 """How a pass is to be taken on single leaves of a tree, as evidence and as coefficients.
 
 A leaf may name a form and say for it: multiples of y, y' and delta that are added, which lower
-slopes h and h' take, and how much of rho is taken as h' - h. All of it is free. For v in [l, u] and
-a > 0, a v - a l >= 0, for a < 0, a v - a u >= 0: adding that makes a form no smaller on the leaf.
-Where a split has given v a sign, l or u is 0 at most, and the multiple is that of the split.
+slopes h and h' take, how much of rho is taken as h' - h, and which slots are bounded in both phases
+at once (`phases.py`). All of it is free. For v in [l, u] and a > 0, a v - a l >= 0, for a < 0,
+a v - a u >= 0: adding that makes a form no smaller on the leaf. Where a split has given v a sign, l
+or u is 0 at most, and the multiple is that of the split.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ import numpy as np
 
 from isoform.certificate.arrays import Arrays, fetch, malformed
 from isoform.certificate.differential import Boxes, Carried
+from isoform.certificate.phases import Phased
 from isoform.network.linear_map import Constant
 
 KINDS = (("leaves", np.int32, 1), ("forms", np.int32, 1), ("ends", np.int64, 1),
          ("places", np.int32, 1), ("added", np.float32, 1), ("low", np.uint8, 2),
-         ("beside", np.float32, 2))
+         ("beside", np.float32, 2), ("phase_ends", np.int64, 1), ("phase_slots", np.int32, 1),
+         ("prices", np.float32, 2), ("shares", np.uint8, 2))
+LATER = ("phase_ends", "phase_slots", "prices", "shares")  # not in every certificate
+MOST_PHASED = 1024  # slots of a leaf that are bounded in both phases: sums of them fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hints:
     """For H leaves in order: their tokens, their forms; multiples and the values that they are of,
     as 3 times the slot plus 0, 1, 2 for y, y', delta, those of leaf i end at ends[i]; low (H, 2 N):
-    lower slopes of h and h' of every slot over 255; beside (H, N)."""
+    lower slopes of h and h' of every slot over 255; beside (H, N). Slots that are bounded in both
+    phases at once, those of leaf i end at phase_ends[i], with prices (K, 2) and shares (K, d)."""
 
     leaves: np.ndarray
     forms: np.ndarray
@@ -36,20 +42,25 @@ class Hints:
     added: np.ndarray
     low: np.ndarray
     beside: np.ndarray
+    phase_ends: np.ndarray
+    phase_slots: np.ndarray
+    prices: np.ndarray
+    shares: np.ndarray
 
-    def check(self, tokens: np.ndarray, leaf: int, forms: int, slots: int) -> None:
+    def check(self, tokens: np.ndarray, leaf: int, forms: int, slots: int, inputs: int) -> None:
         """CertificateRejected unless all arrays fit a tree with these tokens."""
         for name, dtype, axes in KINDS:
             part = getattr(self, name)
             if not isinstance(part, np.ndarray) or part.dtype != dtype or part.ndim != axes:
                 raise malformed(f"hints whose {name} are no array of {np.dtype(dtype).name}")
         count = len(self.leaves)
-        sizes = (self.forms.shape, self.ends.shape, self.low.shape, self.beside.shape)
-        if sizes != ((count,), (count,), (count, 2 * slots), (count, slots)):
+        sizes = (self.forms.shape, self.ends.shape, self.low.shape, self.beside.shape,
+                 self.phase_ends.shape)
+        if sizes != ((count,), (count,), (count, 2 * slots), (count, slots), (count,)):
             raise malformed("hints of another size than their leaves and slots")
-        steps = np.diff(np.concatenate(([0], self.ends)))
-        if np.any(steps < 0) or (self.ends[-1] if count else 0) != len(self.added):
+        if not (fill(self.ends, len(self.added)) and fill(self.phase_ends, len(self.phase_slots))):
             raise malformed("hints whose multiples end too early or too late")
+        self.check_phases(slots, inputs)
         if self.places.shape != self.added.shape or np.any(
             (self.places < 0) | (self.places >= 3 * slots)
         ):
@@ -61,6 +72,21 @@ class Hints:
             raise malformed("hints for tokens that are not there, or out of order")
         if np.any(tokens[at] != leaf) or np.any((self.forms < 0) | (self.forms >= forms)):
             raise malformed("hints for tokens that are no leaves, or for no form")
+
+    def check_phases(self, slots: int, inputs: int) -> None:
+        count = len(self.phase_slots)
+        shapes = self.prices.shape, self.shares.shape
+        if shapes != ((count, 2), (count, inputs if count else self.shares.shape[1])):
+            raise malformed("prices or shares of another number than their slots and inputs")
+        if not np.all(self.prices >= 0) or np.isinf(self.prices).any():
+            raise malformed("prices that are no numbers from 0 up")
+        leaf = np.repeat(np.arange(len(self.phase_ends)), begun(self.phase_ends))
+        if np.bincount(leaf, minlength=1).max() > MOST_PHASED:
+            raise malformed(f"a leaf with more than {MOST_PHASED:,} slots in both phases")
+        if np.any((self.phase_slots < 0) | (self.phase_slots >= slots)):
+            raise malformed("a slot in both phases that is not there")
+        if np.any((np.diff(leaf) == 0) & (np.diff(self.phase_slots) <= 0)):
+            raise malformed("slots in both phases twice, or out of order")
 
     def put(self, rows: Carried, boxes: Boxes, which: np.ndarray, ops: Any) -> None:
         """Give rows (R,) what the hints with these numbers (R,) say."""
@@ -79,23 +105,55 @@ class Hints:
             )
         rows.low = ops.share(self.low[which].reshape(count, slots, 2))
         rows.beside = ops.scaled(self.beside[which].astype(np.float64))
+        rows.phased = self.phased(rows.boxes, boxes, which, ops)
+
+    def phased(self, box: np.ndarray, boxes: Boxes, which: np.ndarray, ops: Any) -> Phased | None:
+        """The slots in both phases of rows (R,) with these hints, on their boxes."""
+        if not len(self.phase_slots):
+            return None
+        size = begun(self.phase_ends)[which]
+        row = np.repeat(np.arange(len(which)), size)
+        last = np.repeat(self.phase_ends[which] - np.cumsum(size), size)
+        at, b = last + np.arange(len(row)), box[row]
+        slot = self.phase_slots[at].astype(np.int64)
+        return Phased(
+            row, slot, ops.scaled(self.prices[at].astype(np.float64)), self.shares[at],
+            boxes.low[b], boxes.high[b], boxes.bounds[b, slot, :2],
+        )
+
+
+def begun(ends: np.ndarray) -> np.ndarray:
+    """How many entries end at each of these places, from the place before."""
+    return np.diff(np.concatenate(([0], ends)))
+
+
+def fill(ends: np.ndarray, count: int) -> bool:
+    """Whether places where lists end fill so many entries, in order."""
+    return not np.any(begun(ends) < 0) and (ends[-1] if len(ends) else 0) == count
 
 
 def encode_hints(hints: Hints | None, arrays: Arrays) -> dict[str, Any] | None:
     if hints is None:
         return None
-    return {name: arrays.add(np.ascontiguousarray(getattr(hints, name))) for name, _, _ in KINDS}
+    return {
+        name: arrays.add(np.ascontiguousarray(getattr(hints, name)))
+        for name, _, _ in KINDS if len(hints.phase_slots) or name not in LATER
+    }
 
 
 def decode_hints(record: Any, arrays: list[Constant]) -> Hints | None:
     if record is None:
         return None
-    if not isinstance(record, dict) or set(record) != {name for name, _, _ in KINDS}:
+    names = {name for name, _, _ in KINDS}
+    if not isinstance(record, dict) or set(record) not in (names, names - set(LATER)):
         raise malformed("hints with other parts than they have")
-    parts = []
+    parts = {}
     for name, dtype, axes in KINDS:
-        part = fetch(arrays, record[name])
+        part = fetch(arrays, record[name]) if name in record else np.zeros((0, 0)[:axes], dtype)
         if not isinstance(part, np.ndarray) or part.dtype != dtype or part.ndim != axes:
             raise malformed(f"hints whose {name} are no array of {np.dtype(dtype).name}")
-        parts.append(part)
-    return Hints(*parts)
+        parts[name] = part
+    if LATER[0] not in record:
+        parts["phase_ends"] = np.zeros(len(parts["leaves"]), dtype=np.int64)
+        parts["prices"] = parts["prices"].reshape(0, 2)
+    return Hints(**parts)

@@ -136,7 +136,7 @@ def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
     """Every leaf of a tree closes the tree's sets; the largest value that closed each of them."""
     second, place = shape_of(tree, bounds)
     if tree.hints is not None:
-        tree.hints.check(tree.tokens, Split.LEAF, len(forms.strict), bounds.units)
+        tree.hints.check(tree.tokens, Split.LEAF, len(forms.strict), bounds.units, bounds.d)
     rows = Rows(bounds, forms)
     ends = np.full((1, bounds.d), 1 << bounds.ops.bits, dtype=np.int64)
     open_sets = np.zeros((1, len(forms.closes)), dtype=bool)

@@ -24,6 +24,7 @@ from isoform.verify.hints import Hint, gathered
 from isoform.verify.traced import Traced
 
 if TYPE_CHECKING:
+    from isoform.verify.phase_programs import PhasePrograms
     from isoform.verify.programs import Programs
 
 BATCH = 128
@@ -47,17 +48,21 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Search:
-    """The search on one part of the domain. roots: one for every group of sets."""
+    """The search on one part of the domain. roots: one for every group of sets. phased: whether
+    programmes follow the inputs through both phases of units, where that is to be had; each of them
+    takes some hundred times as long as one without."""
 
     part: Part
     number: int
     margin: float
+    phased: bool = False
     bounds: Traced = field(init=False, repr=False)
     rows: Rows = field(init=False, repr=False)
     nodes: list[Node] = field(default_factory=list)
     moved: np.ndarray = field(init=False, repr=False)
     units: bool = field(init=False)
     programs: Programs | None = field(init=False, repr=False, default=None)
+    phases: PhasePrograms | None = field(init=False, repr=False, default=None)
     bases: dict[tuple[int, int], Any] = field(init=False, repr=False, default_factory=dict)
     roots: list[tuple[int, np.ndarray]] = field(default_factory=list)
     waiting: list[tuple[float, int]] = field(default_factory=list)
@@ -160,16 +165,22 @@ class Search:
         """Programmes for the boxes `keep`, for the sake of one form each: which boxes stay open,
         and where to split them."""
         if self.programs is None:
+            from isoform.verify.phase_programs import phase_programs
             from isoform.verify.programs import Programs
 
             self.programs = Programs(self.bounds)
+            self.phases = phase_programs(self.bounds) if self.phased else None
         closes = self.part.forms.closes
         opened, kinds, places = [], [], []
         for row in keep.tolist():
             node, t = self.nodes[picked[row]], int(form[row])
-            found = self.programs.hinted(
-                boxes, layers, row, t, self.rows, self.bases.pop((node.parent, node.side), None)
-            )
+            bases = self.bases.pop((node.parent, node.side), (None, None))
+            found = self.programs.hinted(boxes, layers, row, t, self.rows, bases[0])
+            held = found.basis, None
+            if self.phases is not None and found.value + self.margin > 0:
+                better = self.phases.hinted(boxes, layers, row, t, self.rows, bases[1])
+                held = found.basis, better.basis
+                found = better if better.value < found.value else found
             if found.value + self.margin <= 0 and not (left[row] & ~closes[:, t]).any():
                 node.worst, node.hint = found.value, found.hint
                 continue
@@ -179,7 +190,7 @@ class Search:
             kinds.append(found.kind)
             places.append(found.place)
             for side in (0, 1):
-                self.bases[picked[row], side] = found.basis
+                self.bases[picked[row], side] = held
         return np.array(opened, dtype=np.int64), np.array(kinds), np.array(places)
 
     def choose(

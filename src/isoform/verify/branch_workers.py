@@ -53,7 +53,7 @@ class Pace:
         if self.rate:
             seconds = min(STEP, max(deadline - began, 0.0))
             count = min(count, max(1, int(self.rate * seconds)))
-        elif deadline - began < STEP:
+        elif search.phased or deadline - began < STEP:
             count = 1
         bounded = undisturbed(search, count)
         self.rate = bounded / max(time.perf_counter() - began, 1e-6)
@@ -104,14 +104,14 @@ class Crew:
     away: dict[Future[Grown], tuple[Search, list[tuple[float, int]]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, parts: Sequence[Part], margin: float, count: int) -> Crew:
+    def of(cls, parts: Sequence[Part], margin: float, count: int, phased: bool = False) -> Crew:
         """Start processes; they are ready some time later. They start fresh (spawn), for a copy of
         a process with threads may hang."""
         import multiprocessing
 
         others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(
-            count, multiprocessing.get_context("spawn"), prepare, (tuple(parts), margin)
+            count, multiprocessing.get_context("spawn"), prepare, (tuple(parts), margin, phased)
         )
         with one_thread_each(), no_interrupt():
             started = [pool.submit(os.getpid) for _ in range(count)]
@@ -187,7 +187,8 @@ def together(
     times a second with the worst value that is away."""
     if imported_by_a_worker():
         raise Refused('a script must start workers under if __name__ == "__main__":')
-    crew = Crew.of([search.part for search in searches], margin, workers)
+    phased = any(search.phased for search in searches)
+    crew = Crew.of([search.part for search in searches], margin, workers, phased)
     pace = Pace()
     try:
         while crew.away or any(search.waiting for search in searches):
@@ -249,22 +250,23 @@ def no_interrupt() -> Iterator[None]:
 GIVEN: dict[int, Part] = {}
 MADE: dict[int, Search] = {}
 MARGIN = [0.0]
+PHASED = [False]
 
 
-def prepare(parts: Sequence[Part], margin: float) -> None:
+def prepare(parts: Sequence[Part], margin: float, phased: bool) -> None:
     """First thing in a worker process: keep the parts, leave interrupts to the process above, and
     end when that one does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
     GIVEN.update(enumerate(parts))
     MADE.clear()
-    MARGIN[0] = margin
+    MARGIN[0], PHASED[0] = margin, phased
 
 
 def grow(number: int, boxes: Sequence[tuple[float, Any]], seconds: float) -> Grown:
     """Go on below open boxes (their worst value, and what is held of them) for so long."""
     if number not in MADE:
-        MADE[number] = Search(GIVEN[number], number, MARGIN[0])
+        MADE[number] = Search(GIVEN[number], number, MARGIN[0], PHASED[0])
     return grown(MADE[number], boxes, seconds)
 
 
@@ -276,7 +278,8 @@ def grown(prepared: Search, boxes: Sequence[tuple[float, Any]], seconds: float) 
     search.bases = {}
     for worst, held in boxes:
         search.hold(Node(-1, 0, worst), *held)
-    pace, bounded = Pace(), undisturbed(search, BATCH)
+    pace = Pace()
+    bounded = pace.step(search, np.inf)
     while search.waiting and time.perf_counter() < until:
         bounded += pace.step(search, until)
     return Grown(search.nodes, search.held, bounded)

@@ -63,6 +63,12 @@ class Floats:
     def least(self) -> float:
         return 0.0
 
+    def integral(self, parts: list[ExactSparse]) -> tuple[list[np.ndarray], int]:
+        return [part.dense().to_float() for part in parts], 1
+
+    def quotient(self, above: np.ndarray, below: float) -> np.ndarray:
+        return above / below
+
     # --- curves -----------------------------------------------------------------------------------
 
     def kept(self, value: np.ndarray) -> np.ndarray:

@@ -19,6 +19,9 @@ class Hint:
     added: np.ndarray
     low: np.ndarray
     beside: np.ndarray
+    slots: np.ndarray
+    prices: np.ndarray
+    shares: np.ndarray
 
 
 def gathered(leaves: list[tuple[int, Hint]]) -> Hints:
@@ -31,12 +34,17 @@ def gathered(leaves: list[tuple[int, Hint]]) -> Hints:
         np.concatenate([hint.places for hint in hints]),
         np.concatenate([hint.added for hint in hints]),
         np.stack([hint.low for hint in hints]), np.stack([hint.beside for hint in hints]),
+        np.cumsum([len(hint.slots) for hint in hints]).astype(np.int64),
+        *(np.concatenate([getattr(hint, name) for hint in hints])
+          for name in ("slots", "prices", "shares")),
     )
 
 
 def scattered(hints: Hints) -> list[tuple[int, Hint]]:
     """The leaves and hints that `gathered` put together."""
     places, added = (np.split(part, hints.ends[:-1]) for part in (hints.places, hints.added))
+    phases = (np.split(part, hints.phase_ends[:-1])
+              for part in (hints.phase_slots, hints.prices, hints.shares))
     rows = zip(hints.leaves.tolist(), hints.forms.tolist(), places, added, hints.low,
-               hints.beside, strict=True)
+               hints.beside, *phases, strict=True)
     return [(at, Hint(*parts)) for at, *parts in rows]

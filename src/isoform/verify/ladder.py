@@ -160,6 +160,8 @@ def inequality(
     found = found or by_regions(question, known, FEW_INPUTS)
     if search is not None:
         search.lower = approximately(known.lower)
+        if found is None:
+            search.deepen()
         found = found or by_splitting(question, search)
     return found or attacked(question, known) or by_regions(question, known, MOST_INPUTS)
 

@@ -28,6 +28,8 @@ SIGNS = 7  # the first of the rows for the bounds of y, y', delta
 VY, VD, VH, VZ, VR = range(PARTS)  # y, delta, h, h', rho
 INF = highspy.kHighsInf
 SECONDS = 3.0  # for one programme
+Ends = tuple[np.ndarray, np.ndarray]
+Programme = tuple[csc_array, np.ndarray, Ends, Ends]  # rows, costs, bounds of columns and of rows
 PRICES = (64.0, 2048.0)  # of what is missed in empty boxes, against the largest coefficient
 
 
@@ -42,6 +44,7 @@ class Solution:
     beside: np.ndarray
     point: np.ndarray
     basis: Any
+    phases: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +59,13 @@ class Found:
 
 
 class Programs:
-    """Programmes of one pair of networks, one after the other in one solver."""
+    """Programmes of one pair of networks, one after the other in one solver. more: variables that a
+    subclass has besides."""
 
-    def __init__(self, bounds: Traced):
+    def __init__(self, bounds: Traced, more: int = 0):
         self.bounds, self.d, self.n = bounds, bounds.d, bounds.units
-        self.columns = self.d + PARTS * self.n
+        self.own = self.d + PARTS * self.n
+        self.columns = self.own + more
         self.solver = highspy.Highs()
         for name, value in (
             ("output_flag", False), ("threads", 1), ("presolve", "off"),
@@ -106,7 +111,7 @@ class Programs:
         hint = Hint(
             form, places.astype(np.int32), found.added.reshape(-1)[places].astype(np.float32),
             np.round(found.low * 255).astype(np.uint8).reshape(-1),
-            found.beside.astype(np.float32),
+            found.beside.astype(np.float32), *found.phases,
         )
         carried = self.bounds.carried(
             np.array([box]), p[None], q[None], self.bounds.count, layers
@@ -120,16 +125,7 @@ class Programs:
         self, boxes: Boxes, box: int, point: np.ndarray, carried: Carried
     ) -> tuple[int, int]:
         """Where the lines of the last pass lose most against the functions at a point (N, 5)."""
-        y, z = point[:, VY], point[:, VY] + point[:, VD]
-        h, h2 = np.maximum(y, 0), np.maximum(z, 0)
-        loss = np.zeros(self.n)
-        for k, trace in self.bounds.traces.items():
-            here = slice(self.bounds.starts[k], self.bounds.starts[k + 1])
-            loss[here] = (
-                trace.h[0] * (point[here, VH] - h[here])
-                + trace.z[0] * (point[here, VZ] - h2[here])
-                + trace.rho[0] * (point[here, VR] - (h2 - h)[here])
-            )
+        loss = self.losses(point)
         ends, signs = boxes.bounds[box], boxes.signs[box]
         is_open = (ends[..., 0] < 0) & (ends[..., 1] > 0) & (signs == 0)
         for value, kind in ((Y, Split.SOURCE), (Z, Split.TARGET)):
@@ -142,6 +138,22 @@ class Programs:
                 return kind, best
         reach = np.abs(carried.inputs[0]) * (boxes.high - boxes.low)[box]
         return Split.INPUT, int(reach.argmax())
+
+    def losses(self, point: np.ndarray) -> np.ndarray:
+        """What the lines of the last pass lose at each slot (N,) at a point."""
+        y, z = point[:, VY], point[:, VY] + point[:, VD]
+        h, h2 = np.maximum(y, 0), np.maximum(z, 0)
+        loss = np.zeros(self.n)
+        for k, trace in self.bounds.traces.items():
+            here = slice(self.bounds.starts[k], self.bounds.starts[k + 1])
+            loss[here] = (
+                trace.h[0] * (point[here, VH] - h[here])
+                + trace.z[0] * (point[here, VZ] - h2[here])
+                + trace.rho[0] * (point[here, VR] - (h2 - h)[here])
+                + trace.both[0][0] * (point[here, VH] - h[here])
+                + trace.both[1][0] * (point[here, VR] - (h2 - h)[here])
+            )
+        return loss
 
     def solve(
         self, boxes: Boxes, layers: list[Layer], box: int, p: np.ndarray, q: np.ndarray,
@@ -157,6 +169,13 @@ class Programs:
         self.run(matrix, cost, (least, most), (low, high), basis)
         if self.solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
             return self.read(boxes, box, p[0], self.solver.getBasis())
+        return self.nearly(boxes, box, p, q, (matrix, cost, (least, most), (low, high)))
+
+    def nearly(
+        self, boxes: Boxes, box: int, p: np.ndarray, q: np.ndarray, programme: Programme
+    ) -> Solution | None:
+        """The same where no point fits: with lines and bounds that may be missed at a price."""
+        matrix, cost, (least, most), (low, high) = programme
         upper, lower = (0, 2, 4, 7, 8, 9), (1, 3, 5, 7, 8, 9)  # lines and bounds may be missed
         inward = np.repeat([-1.0] * len(upper) + [1.0] * len(lower), self.n)
         at = np.concatenate([(2 + row) * self.n + np.arange(self.n) for row in upper + lower])
@@ -197,14 +216,19 @@ class Programs:
         """Hints from the dual solution."""
         found = self.solver.getSolution()
         x, reduced = np.array(found.col_value), np.array(found.col_dual)
-        dual = np.array(found.row_dual)[2 * self.n :].reshape(ROWS, self.n)
+        dual = np.array(found.row_dual)[2 * self.n : (2 + ROWS) * self.n].reshape(ROWS, self.n)
         low = np.zeros((self.n, 2))
         for side, (row, part) in enumerate(((1, VH), (3, VZ))):
             rising, flat = np.maximum(dual[row], 0), np.maximum(reduced[self.places(part)], 0)
             low[:, side] = rising / np.where(rising + flat > 0, rising + flat, 1)
         value = constant - self.solver.getInfo().objective_function_value
         return Solution(value, dual[SIGNS:].T.copy(), low, dual[6],
-                        x[self.d : self.columns].reshape(self.n, PARTS), basis)
+                        x[self.d : self.own].reshape(self.n, PARTS), basis, self.no_phases())
+
+    def no_phases(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of no slot."""
+        return (np.zeros(0, dtype=np.int32), np.zeros((0, 2), dtype=np.float32),
+                np.zeros((0, self.d), dtype=np.uint8))
 
     def ends(self, boxes: Boxes, box: int) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the variables: the box, h and h' at least 0 unless live."""

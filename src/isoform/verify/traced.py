@@ -15,11 +15,13 @@ from isoform.verify.floats import Floats
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What a pass did in one layer: coefficients of h, h' and of rho over delta, each (R, n)."""
+    """What a pass did in one layer: coefficients of h, h' and of rho over delta, each (R, n); both:
+    coefficients of h and rho of slots that were bounded in both phases at once."""
 
     h: np.ndarray
     z: np.ndarray
     rho: np.ndarray
+    both: tuple[np.ndarray, np.ndarray]
 
 
 class Traced(Differential):
@@ -30,6 +32,14 @@ class Traced(Differential):
         self.traces: dict[int, Trace] = {}
         self.watched = False
         self.open: list[np.ndarray] | None = None
+        self.both: tuple[np.ndarray, np.ndarray] | None = None
+
+    def in_phases(
+        self, rows: Carried, j: int, p: np.ndarray, q: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        left = super().in_phases(rows, j, p, q)
+        self.both = p - left[0], q - left[1]
+        return left
 
     def through(
         self, rows: Carried, j: int, layer: Layer, p: np.ndarray, q: np.ndarray | None
@@ -38,8 +48,8 @@ class Traced(Differential):
         found = super().through(rows, j, layer, p, q)
         if self.open:
             h, rho, z = self.open
-            self.traces[j] = Trace(h, z, rho)
-        self.open = None
+            self.traces[j] = Trace(h, z, rho, self.both or (np.zeros_like(h), np.zeros_like(h)))
+        self.open, self.both = None, None
         return found
 
     def line(

@@ -36,6 +36,7 @@ BITS = (40, 37, 33, 26)  # of the fixed point, tried in this order
 MARGINS = (1e-9, 1e-6, 1e-4)  # tried in this order
 COUNTED = 16  # boxes that are bounded together where they are counted
 ALONE = 1.0  # seconds before worker processes are started
+MOST_REDONE = 1024  # leaves of a search that is begun anew
 
 
 @dataclass(slots=True, eq=False)
@@ -43,8 +44,9 @@ class Branching:
     """The searches of all parts of the domain, about so many forbidden sets each.
 
     workers: processes that take part after the first second. state: where the search is kept.
-    allowed: what is added to `worst` for an upper value of the largest difference, where the claim
-    is about one; lower: the lower value, for progress.
+    phased: whether searches follow inputs through both phases of units. allowed: what is added to
+    `worst` for an upper value of the largest difference, where the claim is about one; lower: the
+    lower value, for progress.
     """
 
     slots: tuple[Slots, ...]
@@ -52,6 +54,7 @@ class Branching:
     sets: int
     searches: list[Search] = field(default_factory=list)
     begun: bool = False
+    phased: bool = False
     margin: float = 0.0
     workers: int = 1
     state: State | None = None
@@ -65,7 +68,9 @@ class Branching:
         if self.begun:
             return
         self.begun, self.margin = True, margin
-        self.searches = [Search(part, number, margin) for number, part in enumerate(self.parts)]
+        self.searches = [
+            Search(part, number, margin, self.phased) for number, part in enumerate(self.parts)
+        ]
         for search in self.searches:
             if search.units:  # a cut at a unit serves one set at a time
                 for number in range(self.sets):
@@ -73,15 +78,29 @@ class Branching:
             else:
                 search.begin(np.arange(self.sets))
 
+    def deepen(self) -> None:
+        """Begin anew with programmes that take longer and say more, where there are such and little
+        is lost: a root that they close has no need of its splits."""
+        if self.phased or not self.begun or self.leaves > MOST_REDONE:
+            return
+        from isoform.verify.phase_programs import phase_programs
+
+        self.phased = any(
+            search.units and phase_programs(search.bounds) is not None for search in self.searches
+        )
+        if self.phased:
+            self.begun = False
+            self.begin(self.margin)
+
     def resume(self, state: State | None) -> None:
         """Go on from a file where it holds this search, and keep the search there."""
         self.state = state
         if state is None:
             return
-        searches = [Search(part, number, 0.0) for number, part in enumerate(self.parts)]
+        searches = [Search(part, number, 0.0, True) for number, part in enumerate(self.parts)]
         self.begun, margin = state.restore(searches, self.slots, self.sets)
         if self.begun:
-            self.searches, self.margin = searches, margin
+            self.searches, self.margin, self.phased = searches, margin, True
             for search in searches:
                 search.margin = margin
 
