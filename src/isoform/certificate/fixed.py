@@ -224,7 +224,7 @@ class Fixed:
             found.append(dense)
         return found, unit
 
-    def quotient(self, above: np.ndarray, below: int) -> np.ndarray:
+    def floored(self, above: np.ndarray, below: int) -> np.ndarray:
         """Integers without a limit over one divisor, rounded down, as values."""
         return self.kept(np.asarray(above // below, dtype=object))
 

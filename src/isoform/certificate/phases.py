@@ -17,9 +17,10 @@ So for all multiples m_0, m_1 >= 0 and every affine function alpha u
     P h + Q rho <= alpha u + max(max over the box of P y + Q delta + m_1 t - alpha u,
                                  max over the box of -m_0 t - alpha u),
 
-the first part left out where t <= 0 is known, the second where t >= 0 is. The best alpha gives the
-concave envelope of the left side over the box (for one unit: Anderson, Huchette, Ma, Tjandraatmadja
-and Vielma, Mathematical Programming 183, 2020, theorem 2). Multiples and alpha are free choices.
+the first part left out where t <= 0 is known, the second where t >= 0 is. Multiples and alpha are
+free choices. The best ones give the least concave function above a (P y + Q delta) over the box; for
+one unit it is described by Anderson, Huchette, Ma, Tjandraatmadja and Vielma (Mathematical
+Programming 183, 2020).
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def bound(
     on = spread(p, own) + spread(q, gap) + spread(at.prices[:, 1], pivot)
     off = -spread(at.prices[:, 0], pivot)
     mixed = SHARES * off[:, 1:] + at.shares.astype(own.dtype) * (on - off)[:, 1:]
-    alpha = ops.quotient(mixed, SHARES * unit)
+    alpha = ops.floored(mixed, SHARES * unit)
     ends = np.where(later[:, None], at.ends[:, 1], at.ends[:, 0])
     needed = np.stack((ends[:, 1] > 0, ends[:, 0] < 0))
     tops = []
@@ -140,7 +141,7 @@ def bound(
     top = np.where(
         needed.all(axis=0), np.maximum(*tops), np.where(needed[0], tops[0], tops[1])
     )
-    return alpha, -ops.quotient(-top, unit * whole)
+    return alpha, -ops.floored(-top, unit * whole)
 
 
 def spread(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:

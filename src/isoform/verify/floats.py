@@ -66,7 +66,7 @@ class Floats:
     def integral(self, parts: list[ExactSparse]) -> tuple[list[np.ndarray], int]:
         return [part.dense().to_float() for part in parts], 1
 
-    def quotient(self, above: np.ndarray, below: float) -> np.ndarray:
+    def floored(self, above: np.ndarray, below: float) -> np.ndarray:
         return above / below
 
     # --- curves -----------------------------------------------------------------------------------
