@@ -21,6 +21,7 @@ from differential_pairs import (
 from isoform.certificate import differential, phases
 from isoform.certificate.differential import Boxes
 from isoform.certificate.leaf_hints import Hints
+from isoform.certificate.phases import SHARES
 from isoform.certificate.tree import Rows
 from isoform.errors import CertificateRejected
 from test_differential import BITS, form_values, random_forms
@@ -44,7 +45,6 @@ MUTANTS = [
     (PHASES, "Phased.within", "found.slot - first", "found.slot[::-1] - first"),
     (HINTS, "Hints.phased", "boxes.low[b], boxes.high[b]", "boxes.high[b], boxes.high[b]"),
     (HINTS, "Hints.phased", "boxes.bounds[b, slot, :2]", "boxes.bounds[b[::-1], slot, :2]"),
-    (PHASES, "allowed", "np.where(both, q > 0, has_target)", "np.where(both, q < 0, has_target)"),
     (PHASES, "bound", "spread(q, gap) +", "0 * spread(q, gap) +"),
     (PHASES, "bound", "off = -spread", "off = spread"),
     (PHASES, "bound", "spread(at.prices[:, 1], pivot)", "0 - spread(at.prices[:, 1], pivot)"),
@@ -69,12 +69,14 @@ def random_hints(random: np.random.Generator, boxes: Boxes, box: np.ndarray,
         places += np.sort(chosen).tolist()
         added += (random.normal(size=len(chosen)) * random.choice([0.1, 1, 4])).tolist()
         ends.append(len(added))
-    low = random.choice([0, 255, 128, 77], (count, 2 * slots))
+    kind = random.choice([np.uint8, np.uint16])  # both are read
+    low = random.integers(0, np.iinfo(kind).max, (count, 2 * slots), dtype=kind, endpoint=True)
+    low[random.random(low.shape) < 0.5] *= 0
     beside = random.normal(size=(count, slots)) * random.choice([0, 0.5, 3], (count, slots))
     return Hints(
         np.arange(count, dtype=np.int32), forms.astype(np.int32), np.array(ends, dtype=np.int64),
         np.array(places, dtype=np.int32), np.array(added, dtype=np.float32),
-        low.astype(np.uint8), beside.astype(np.float32),
+        low, beside.astype(np.float32),
         *random_phases(random, count, slots, boxes.low.shape[1]),
     )
 
@@ -89,11 +91,11 @@ def random_phases(
     ]
     total = sum(map(len, chosen))
     prices = random.exponential(size=(total, 2)) * random.choice([0, 0.3, 2], (total, 2))
-    shares = random.choice([0, 255, 255, 130, 9], (total, inputs))
+    shares = random.choice([0, SHARES, SHARES, SHARES // 2, 9], (total, inputs))
     return (
         np.cumsum([len(part) for part in chosen]).astype(np.int64),
         np.concatenate([np.zeros(0, np.int64), *chosen]).astype(np.int32),
-        prices.astype(np.float32), shares.astype(np.uint8),
+        prices.astype(np.float32), shares.astype(np.uint16),
     )
 
 

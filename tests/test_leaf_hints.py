@@ -16,7 +16,7 @@ from isoform.certificate.check import check
 from isoform.certificate.leaf_hints import KINDS, LATER, Hints, encode_hints
 from isoform.certificate.tree import Rows, parts_of
 from isoform.certificate.tree_evidence import Split, Tree, Trees
-from isoform.certificate.verdict import Proved
+from isoform.certificate.verdict import Proved, Refuted
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Claim, Within, forbidden_sets
 from isoform.network.domain import Box, bound_to
@@ -106,9 +106,9 @@ def test_hints_are_not_believed(proof: Certificate) -> None:
     for _ in range(30):
         other = changed(
             proof, added=hints.added * rng.normal(1, 2, hints.added.shape).astype(np.float32),
-            low=rng.integers(0, 256, hints.low.shape).astype(np.uint8),
+            low=rng.integers(0, 1 << 16, hints.low.shape).astype(np.uint16),
             prices=(hints.prices * rng.exponential(1, hints.prices.shape)).astype(np.float32),
-            shares=rng.integers(0, 256, hints.shares.shape).astype(np.uint8),
+            shares=rng.integers(0, 1 << 16, hints.shares.shape).astype(np.uint16),
             beside=(hints.beside * rng.normal(1, 3, hints.beside.shape)).astype(np.float32),
         )
         with pytest.raises(CertificateRejected):
@@ -197,6 +197,39 @@ def rejection(certificate: Certificate) -> str:
     with pytest.raises(CertificateRejected) as caught:
         check(certificate)
     return str(caught.value)
+
+
+def test_boxes_without_points_are_found_empty_by_their_passes() -> None:
+    """Where no point fits, the duals use both lines of a unit at once; the pass still reaches what
+    they promise, and slopes are fine enough for large multiples."""
+    first, second = pair((D, 10, 6, M), 1)
+    sets = forbidden_sets(Within(Fraction(1, 100)), D, M)
+    layers = unit_layers(first), unit_layers(second)
+    part = next(iter(parts_of(first, second, DOMAIN, sets, aligned(*layers, DOMAIN, 0))))
+    bounds = Traced(part.pair)
+    rows, programs = Rows(bounds, part.forms), Programs(bounds)
+    rng, ends, emptied = np.random.default_rng(1), np.ones((1, D)), 0
+    for _ in range(60):
+        boxes = bounds.whole(-ends, ends)
+        units = rng.choice(bounds.units, 9, replace=False)
+        boxes.signs[0, units, 0] = rng.choice([-1, 1], 9)
+        boxes, lines, empty = bounds.settle(boxes)
+        solved = programs.solve(boxes, lines, 0, rows.p[0], rows.q[0])
+        if empty[0] or solved is None or solved.value > -1:
+            continue
+        emptied += 1
+        assert programs.hinted(boxes, lines, 0, 0, rows, None).value < 0
+    assert emptied > 2
+
+
+@pytest.mark.slow
+def test_two_hidden_layers_are_decided() -> None:
+    first, second = pair((D, 10, 6, M), 1)
+    near = sampled(first, second)
+    verdict = prove(first, second, Claim(Within(Fraction(near * 1.4)), DOMAIN), timeout=120)
+    assert isinstance(verdict, Proved) and check(verdict.certificate).holds
+    half = prove(first, second, Claim(Within(Fraction(near / 2)), DOMAIN), timeout=60)
+    assert isinstance(half, Refuted)
 
 
 @pytest.mark.parametrize("widths", [(D, 8, M), (D, 7, 6, M)])

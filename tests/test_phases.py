@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from isoform.certificate.fixed import Fixed
-from isoform.certificate.phases import Direct, Phased, allowed, bound
+from isoform.certificate.phases import SHARES, Direct, Phased, allowed, bound
 from isoform.network.paired import PairedLayer
 from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse
@@ -19,7 +19,7 @@ from isoform.verify.floats import Floats
 from test_checker_mutants import planted
 
 PRICES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0)
-MIXED = (0, 64, 128, 255)
+MIXED = (0, SHARES // 4, SHARES // 2, SHARES)
 POINTS = [Fraction(k, 8) for k in range(-8, 9)]
 COEFFICIENTS = (-2, -1, 0, 1, 2)
 PAIRS = [  # (weight, bias) of y and of y'; None: no unit
@@ -63,7 +63,7 @@ def judge(ops: object, off: Fraction) -> tuple[int, dict]:
             for unit in (first, second)
         ], dtype=object)
         at = Phased(
-            zero, zero, ops.scaled(choices[:, :2]), choices[:, 2:].astype(np.uint8),
+            zero, zero, ops.scaled(choices[:, :2]), choices[:, 2:].astype(np.uint16),
             np.full((size, 1), -whole), np.full((size, 1), whole),
             np.tile((ends.astype(float) * whole).astype(ops.dtype), (size, 1, 1)),
         )

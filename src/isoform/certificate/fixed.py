@@ -203,8 +203,8 @@ class Fixed:
         return found.astype(np.int64)
 
     def share(self, value: np.ndarray) -> np.ndarray:
-        """Bytes over 255 as slopes between 0 and 1."""
-        return (value.astype(np.int64) << SLOPE) // 255
+        """Unsigned integers over the largest of their type as slopes between 0 and 1."""
+        return (value.astype(np.int64) << SLOPE) // np.iinfo(value.dtype).max
 
     def middle(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """A value between two values."""

@@ -21,9 +21,10 @@ from isoform.certificate.phases import Phased
 from isoform.network.linear_map import Constant
 
 KINDS = (("leaves", np.int32, 1), ("forms", np.int32, 1), ("ends", np.int64, 1),
-         ("places", np.int32, 1), ("added", np.float32, 1), ("low", np.uint8, 2),
+         ("places", np.int32, 1), ("added", np.float32, 1), ("low", np.uint16, 2),
          ("beside", np.float32, 2), ("phase_ends", np.int64, 1), ("phase_slots", np.int32, 1),
-         ("prices", np.float32, 2), ("shares", np.uint8, 2))
+         ("prices", np.float32, 2), ("shares", np.uint16, 2))
+COARSE = {"low": np.uint8}  # other types that parts may have
 LATER = ("phase_ends", "phase_slots", "prices", "shares")  # not in every certificate
 MOST_PHASED = 1024  # slots of a leaf that are bounded in both phases: sums of them fit
 
@@ -32,8 +33,9 @@ MOST_PHASED = 1024  # slots of a leaf that are bounded in both phases: sums of t
 class Hints:
     """For H leaves in order: their tokens, their forms; multiples and the values that they are of,
     as 3 times the slot plus 0, 1, 2 for y, y', delta, those of leaf i end at ends[i]; low (H, 2 N):
-    lower slopes of h and h' of every slot over 255; beside (H, N). Slots that are bounded in both
-    phases at once, those of leaf i end at phase_ends[i], with prices (K, 2) and shares (K, d)."""
+    lower slopes of h and h' of every slot over 65,535 (or, in bytes, over 255); beside (H, N).
+    Slots that are bounded in both phases at once, those of leaf i end at phase_ends[i], with prices
+    (K, 2) and shares (K, d)."""
 
     leaves: np.ndarray
     forms: np.ndarray
@@ -51,8 +53,7 @@ class Hints:
         """CertificateRejected unless all arrays fit a tree with these tokens."""
         for name, dtype, axes in KINDS:
             part = getattr(self, name)
-            if not isinstance(part, np.ndarray) or part.dtype != dtype or part.ndim != axes:
-                raise malformed(f"hints whose {name} are no array of {np.dtype(dtype).name}")
+            check_part(name, part, dtype, axes)
         count = len(self.leaves)
         sizes = (self.forms.shape, self.ends.shape, self.low.shape, self.beside.shape,
                  self.phase_ends.shape)
@@ -122,6 +123,14 @@ class Hints:
         )
 
 
+def check_part(name: str, part: Any, dtype: Any, axes: int) -> np.ndarray:
+    if not isinstance(part, np.ndarray) or part.ndim != axes or (
+        part.dtype not in (dtype, COARSE.get(name, dtype))
+    ):
+        raise malformed(f"hints whose {name} are no array of {np.dtype(dtype).name}")
+    return part
+
+
 def begun(ends: np.ndarray) -> np.ndarray:
     """How many entries end at each of these places, from the place before."""
     return np.diff(np.concatenate(([0], ends)))
@@ -150,9 +159,7 @@ def decode_hints(record: Any, arrays: list[Constant]) -> Hints | None:
     parts = {}
     for name, dtype, axes in KINDS:
         part = fetch(arrays, record[name]) if name in record else np.zeros((0, 0)[:axes], dtype)
-        if not isinstance(part, np.ndarray) or part.dtype != dtype or part.ndim != axes:
-            raise malformed(f"hints whose {name} are no array of {np.dtype(dtype).name}")
-        parts[name] = part
+        parts[name] = check_part(name, part, dtype, axes)
     if LATER[0] not in record:
         parts["phase_ends"] = np.zeros(len(parts["leaves"]), dtype=np.int64)
         parts["prices"] = parts["prices"].reshape(0, 2)

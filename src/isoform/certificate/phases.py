@@ -18,8 +18,8 @@ So for all multiples m_0, m_1 >= 0 and every affine function alpha u
                                  max over the box of -m_0 t - alpha u),
 
 the first part left out where t <= 0 is known, the second where t >= 0 is. Multiples and alpha are
-free choices. The best ones give the least concave function above a (P y + Q delta) over the box; for
-one unit it is described by Anderson, Huchette, Ma, Tjandraatmadja and Vielma (Mathematical
+free choices. The best ones give the least concave function above a (P y + Q delta) over the box;
+for one unit it is described by Anderson, Huchette, Ma, Tjandraatmadja and Vielma (Mathematical
 Programming 183, 2020).
 """
 
@@ -34,7 +34,7 @@ from isoform.network.paired import PairedLayer
 from isoform.numerics.sparse import ExactSparse
 
 STRAIGHT = ("relu", "none")  # functions of the rule; "none" where there is no unit
-SHARES = 255  # parts into which the coefficients of both phases are mixed
+SHARES = (1 << 16) - 1  # parts into which the coefficients of both phases are mixed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 MOST_HALVED = 12  # inputs; with more of them boxes are cut at units
+MOST_TRIES, WORTH = 64, 0.05  # of programmes with phases, and the least share that close boxes
 MOST_CUT = 600  # units for which that is tried: a linear programme has ten rows for each
 
 
@@ -63,6 +64,8 @@ class Search:
     units: bool = field(init=False)
     programs: Programs | None = field(init=False, repr=False, default=None)
     phases: PhasePrograms | None = field(init=False, repr=False, default=None)
+    tries: int = field(init=False, default=0)  # of programmes with phases
+    closings: int = field(init=False, default=0)
     bases: dict[tuple[int, int], Any] = field(init=False, repr=False, default_factory=dict)
     roots: list[tuple[int, np.ndarray]] = field(default_factory=list)
     waiting: list[tuple[float, int]] = field(default_factory=list)
@@ -181,6 +184,7 @@ class Search:
                 better = self.phases.hinted(boxes, layers, row, t, self.rows, bases[1])
                 held = found.basis, better.basis
                 found = better if better.value < found.value else found
+                self.weigh(better.value + self.margin <= 0)
             if found.value + self.margin <= 0 and not (left[row] & ~closes[:, t]).any():
                 node.worst, node.hint = found.value, found.hint
                 continue
@@ -192,6 +196,13 @@ class Search:
             for side in (0, 1):
                 self.bases[picked[row], side] = held
         return np.array(opened, dtype=np.int64), np.array(kinds), np.array(places)
+
+    def weigh(self, closed: bool) -> None:
+        """Give phases up where they close hardly anything that lines leave open."""
+        self.tries += 1
+        self.closings += closed
+        if self.tries >= MOST_TRIES and self.closings < WORTH * self.tries:
+            self.phases = None
 
     def choose(
         self, boxes: Boxes, layers: list[Layer], form: np.ndarray

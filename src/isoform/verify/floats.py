@@ -55,7 +55,7 @@ class Floats:
         return value
 
     def share(self, value: np.ndarray) -> np.ndarray:
-        return value / 255
+        return value / np.iinfo(value.dtype).max
 
     def middle(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         return (low + high) / 2

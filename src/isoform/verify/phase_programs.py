@@ -79,10 +79,10 @@ class PhasePrograms(Programs):
         self, boxes: Boxes, box: int, point: np.ndarray, carried: Carried
     ) -> tuple[int, int]:
         """As in `Programs`; a slot with phases is split at its pivot, which settles its phase."""
-        loss = self.losses(point)[self.slots]
+        loss = self.losses(point)
         low, high = self.pivot_ends(boxes, box)
-        at = int(np.where((low < 0) & (high > 0), loss, -np.inf).argmax())
-        if low[at] < 0 < high[at]:
+        at = int(np.where((low < 0) & (high > 0), loss[self.slots], -np.inf).argmax())
+        if low[at] < 0 < high[at] and loss[self.slots[at]] > loss.max() / 2:
             return (Split.TARGET if self.later[at] else Split.SOURCE), int(self.slots[at])
         return super().worst_slot(boxes, box, point, carried)
 
@@ -170,5 +170,5 @@ class PhasePrograms(Programs):
         at = at[np.argsort(self.slots[at])]
         return replace(held, phases=(
             self.slots[at].astype(np.int32), prices[at].astype(np.float32),
-            np.round(np.clip(share[at], 0, 1) * SHARES).astype(np.uint8),
+            np.round(np.clip(share[at], 0, 1) * SHARES).astype(np.uint16),
         ))

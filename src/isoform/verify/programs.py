@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse import coo_array, csc_array, hstack, vstack
 
 from isoform.certificate.differential import DELTA, Boxes, Carried, Y, Z
+from isoform.certificate.phases import SHARES
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.tree import Rows
 from isoform.certificate.tree_evidence import Split
@@ -110,7 +111,7 @@ class Programs:
         places = np.flatnonzero(found.added)
         hint = Hint(
             form, places.astype(np.int32), found.added.reshape(-1)[places].astype(np.float32),
-            np.round(found.low * 255).astype(np.uint8).reshape(-1),
+            np.round(found.low * SHARES).astype(np.uint16).reshape(-1),
             found.beside.astype(np.float32), *found.phases,
         )
         carried = self.bounds.carried(
@@ -217,18 +218,28 @@ class Programs:
         found = self.solver.getSolution()
         x, reduced = np.array(found.col_value), np.array(found.col_dual)
         dual = np.array(found.row_dual)[2 * self.n : (2 + ROWS) * self.n].reshape(ROWS, self.n)
-        low = np.zeros((self.n, 2))
+        added, low = dual[SIGNS:].T.copy(), np.zeros((self.n, 2))
         for side, (row, part) in enumerate(((1, VH), (3, VZ))):
             rising, flat = np.maximum(dual[row], 0), np.maximum(reduced[self.places(part)], 0)
             low[:, side] = rising / np.where(rising + flat > 0, rising + flat, 1)
+            both = np.minimum(np.maximum(-dual[row - 1], 0), rising + flat)
+            added[:, side] += both * self.between(boxes, box, side, low[:, side])
         value = constant - self.solver.getInfo().objective_function_value
-        return Solution(value, dual[SIGNS:].T.copy(), low, dual[6],
+        return Solution(value, added, low, dual[6],
                         x[self.d : self.own].reshape(self.n, PARTS), basis, self.no_phases())
+
+    def between(self, boxes: Boxes, box: int, side: int, low: np.ndarray) -> np.ndarray:
+        """The multiple of y (or y') that the chord less a mixture of both lower lines is, counted
+        from its bounds: s (y - l) or (1 - s)(u - y). A pass takes one line of a unit, not two."""
+        ends = boxes.bounds[box, :, side]
+        is_open = self.plain[side] & (ends[:, 0] < 0) & (ends[:, 1] > 0)
+        chord = ends[:, 1] / np.where(is_open, ends[:, 1] - ends[:, 0], 1)
+        return np.where(is_open, chord - low, 0)
 
     def no_phases(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of no slot."""
         return (np.zeros(0, dtype=np.int32), np.zeros((0, 2), dtype=np.float32),
-                np.zeros((0, self.d), dtype=np.uint8))
+                np.zeros((0, self.d), dtype=np.uint16))
 
     def ends(self, boxes: Boxes, box: int) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the variables: the box, h and h' at least 0 unless live."""
