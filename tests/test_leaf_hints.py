@@ -135,7 +135,7 @@ def test_hints_that_are_no_numbers_or_point_nowhere_are_rejected(proof: Certific
                 check(changed(proof, **{name: part}))
     without = {"leaves": hints.leaves[:0], "forms": hints.forms[:0], "ends": hints.ends[:0],
                "places": hints.places[:0], "added": hints.added[:0], "low": hints.low[:0],
-               "beside": hints.beside[:0]}
+               "beside": hints.beside[:0], "faces": hints.faces[:0]}
     with pytest.raises(CertificateRejected, match="not closed"):
         check(changed(proof, **without))
 

@@ -19,6 +19,7 @@ class Hint:
     added: np.ndarray
     low: np.ndarray
     beside: np.ndarray
+    faces: np.ndarray
 
 
 def gathered(leaves: list[tuple[int, Hint]]) -> Hints:
@@ -30,7 +31,7 @@ def gathered(leaves: list[tuple[int, Hint]]) -> Hints:
         np.cumsum([len(hint.added) for hint in hints]).astype(np.int64),
         np.concatenate([hint.places for hint in hints]),
         np.concatenate([hint.added for hint in hints]),
-        np.stack([hint.low for hint in hints]), np.stack([hint.beside for hint in hints]),
+        *(np.stack([getattr(hint, name) for hint in hints]) for name in ("low", "beside", "faces")),
     )
 
 
@@ -38,5 +39,5 @@ def scattered(hints: Hints) -> list[tuple[int, Hint]]:
     """The leaves and hints that `gathered` put together."""
     places, added = (np.split(part, hints.ends[:-1]) for part in (hints.places, hints.added))
     rows = zip(hints.leaves.tolist(), hints.forms.tolist(), places, added, hints.low,
-               hints.beside, strict=True)
+               hints.beside, hints.faces, strict=True)
     return [(at, Hint(*parts)) for at, *parts in rows]
