@@ -153,9 +153,10 @@ class Cuts:
         small: one face after the other, the best for it while the others stay. In doubles."""
         number = self.ops.number
         rest, low, high = number(inputs).copy(), number(low), number(high)
-        up = np.maximum(self.normals, 0)
-        down = self.normals - up
-        active = high @ up.T + low @ down.T > self.limits
+        active = np.stack([
+            (np.where(normal > 0, high, low) * normal).sum(axis=1) > limit
+            for normal, limit in zip(self.normals, self.limits, strict=True)
+        ], axis=1)  # sums of rows, and no product of matrices: the same in every batch
         found = np.zeros((len(rest), len(self.columns)))
         rows = np.flatnonzero(np.abs(inputs).max(axis=1, initial=0) <= self.ops.infinity // 2)
         for k in [*range(len(self.columns))] * (SWEEPS if len(self.columns) > 1 else 1):
