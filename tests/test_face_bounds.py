@@ -12,8 +12,8 @@ import pytest
 import test_tree_mutants as mutants
 from differential_pairs import inside, numbers, one_of, random_paired, values_at
 from face_places import in_cube, polytope, random_place
-from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate import faces as rows_and_cuts
+from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.faces import Cuts, Faces
 from isoform.certificate.fixed import GRID, SLOPE, Fixed
 from isoform.certificate.leaf_hints import Hints
@@ -304,7 +304,7 @@ MUTANTS = [
     (FACES, "Cuts.added", "np.maximum(multiples, 0)", "multiples"),
     (FACES, "Cuts.added", "+ off * (1 + inputs.shape[1])", ""),
     (FACES, "Cuts.added", "+ found[:, 0]", ""),
-    (FACES, "at_ends", "ops.dot(inputs - positive, ends[0])", "ops.dot(inputs - positive, ends[1])"),
+    (FACES, "at_ends", "(inputs - positive, ends[0])", "(inputs - positive, ends[1])"),
     (FIXED, "Fixed.quotient", "-(rest << SLOPE)", "(rest << SLOPE)"),
     (FIXED, "Fixed.quotient", "np.clip(above // slope, -most, most)", "above // slope"),
     (FIXED, "Fixed.coarse", "+ 1) << shift", ") << shift"),
