@@ -76,7 +76,7 @@ def random_hints(random: np.random.Generator, boxes: Boxes, box: np.ndarray,
     return Hints(
         np.arange(count, dtype=np.int32), forms.astype(np.int32), np.array(ends, dtype=np.int64),
         np.array(places, dtype=np.int32), np.array(added, dtype=np.float32),
-        low, beside.astype(np.float32),
+        low, beside.astype(np.float32), np.zeros((count, 0), dtype=np.float32),
         *random_phases(random, count, slots, boxes.low.shape[1]),
     )
 
@@ -116,7 +116,7 @@ def judge(seeds: range) -> Counter[str]:
                 box, form = np.nonzero(np.ones((len(boxes), len(forms.strict)), dtype=bool))
                 hints = random_hints(random, boxes, box, form)
                 carried = bounds.carried(box, rows.p[form], rows.q[form], bounds.count, layers)
-                hints.put(carried, boxes, np.arange(len(box)), bounds.ops)
+                hints.put(carried, boxes, np.arange(len(box)), bounds)
                 upper = numbers(bounds.concluded(carried, boxes, layers, bounds.count), bounds.ops)
                 for i in range(len(boxes)):
                     for values, true in zip(points, truth, strict=True):

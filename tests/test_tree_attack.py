@@ -142,7 +142,8 @@ def campaign(seed: int, pairs: int, changes: int) -> tuple[int, int]:
         if made is None:
             continue
         source, target = (to_primitive(network(net)) for net in (asked.source, asked.target))
-        data = evidence(random, source, target, made[0], int(random.choice([16, 28, 40])))
+        data = evidence(random, source, target, made[0], int(random.choice([16, 28, 40])),
+                        faces=number % 2 == 1)
         if data is None:
             continue
         proof = certificate(source, target, made[0], data)
@@ -150,6 +151,7 @@ def campaign(seed: int, pairs: int, changes: int) -> tuple[int, int]:
         proofs += 1
         false = replace(proof, claim=made[1])
         assert not accepted(false), f"{seed}:{number}"
+        assert not accepted(with_data(false, replace(data, faces=not data.faces)))
         for _ in range(changes):
             bent = data
             for _ in range(int(random.integers(1, 4))):

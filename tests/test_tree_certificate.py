@@ -13,8 +13,7 @@ import pytest
 from attack_claims import net
 from isoform.certificate.certificate import Certificate, load, save
 from isoform.certificate.check import check
-from isoform.certificate.closing import Forms
-from isoform.certificate.differential import Targets
+from isoform.certificate.closing import Forms, Targets
 from isoform.certificate.tree_evidence import Trees
 from isoform.errors import CertificateRejected
 from isoform.network.claim import (

@@ -36,11 +36,11 @@ BESIDE = (Slots(np.array([0]), np.array([0]), ONE),)
 
 def grown(
     random: np.random.Generator, part: Part, number: int, sets: list[int], ops: Fixed,
-    share: float,
+    share: float, faces: bool = False,
 ) -> Tree | None:
     """A tree that closes these sets, by random splits, this share of them at units; None where it
     becomes too large."""
-    bounds = Differential(part.pair, ops)
+    bounds = Differential(part.pair, ops, part.faces if faces else None)
     rows = Rows(bounds, part.forms)
     ends = np.full((1, bounds.d), 1 << ops.bits)
     left = np.zeros((1, len(part.forms.closes)), dtype=bool)
@@ -71,9 +71,10 @@ def grown(
 
 def evidence(
     random: np.random.Generator, source: Network, target: Network, claim: Claim, bits: int = 40,
-    slots: tuple[Slots, ...] | None = None,
+    slots: tuple[Slots, ...] | None = None, faces: bool = False,
 ) -> Trees | None:
-    """Trees for a claim, one or more for every part; None where they become too large."""
+    """Trees for a claim, one or more for every part; None where they become too large. faces:
+    whether the rows of the domain take part."""
     if slots is None:
         slots = random_slots(random, unit_layers(source), unit_layers(target))
     sets = forbidden_sets(claim.relation, source.dimension, source.output_dimension)
@@ -87,11 +88,11 @@ def evidence(
                 continue
             tree = None
             for share in (0.5, 0.0):  # units at which nothing contradicts leave boxes open
-                tree = tree or grown(random, part, number, group, Fixed(bits), share)
+                tree = tree or grown(random, part, number, group, Fixed(bits), share, faces)
             if tree is None:
                 return None
             trees.append(tree)
-    return Trees(slots, bits, tuple(trees))
+    return Trees(slots, bits, tuple(trees), faces)
 
 
 def certificate(source: Network, target: Network, claim: Claim, data: Trees) -> Certificate:
@@ -119,9 +120,9 @@ def accepted(proof: Certificate) -> bool:
 
 def proof_of(
     seed: int, source: Network, target: Network, claim: Claim, bits: int = 40,
-    slots: tuple[Slots, ...] | None = None,
+    slots: tuple[Slots, ...] | None = None, faces: bool = False,
 ) -> Certificate:
-    data = evidence(np.random.default_rng(seed), source, target, claim, bits, slots)
+    data = evidence(np.random.default_rng(seed), source, target, claim, bits, slots, faces)
     assert data is not None
     return certificate(source, target, claim, data)
 

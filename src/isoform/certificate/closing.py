@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoform.certificate.differential import Targets
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Forbidden
 from isoform.network.paired import Paired
@@ -22,6 +21,15 @@ from isoform.numerics.sparse import ExactSparse
 
 MOST_FORMS = 1 << 16
 MOST_PLACES = 1 << 26  # forms times sets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """T linear forms over (1, x, f's units, units' differences): rows of p (T, 1 + d + N) and of q
+    (T, N), as exact matrices."""
+
+    p: ExactSparse
+    q: ExactSparse
 
 
 @dataclass(frozen=True, slots=True, eq=False)

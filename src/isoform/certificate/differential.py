@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isoform.certificate.curves import CURVES, STRAIGHT, lines_of
+from isoform.certificate.faces import Cuts, Faces, at_ends
 from isoform.certificate.phases import Direct, Phased, taken
 from isoform.certificate.relaxation import Bounds, Layer, Lines, Ops
 from isoform.errors import CertificateRejected
@@ -43,15 +44,6 @@ class Boxes:
         return Boxes(self.low[index], self.high[index], self.bounds[index], self.signs[index])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """T linear forms over (1, x, f's units, units' differences): rows of p (T, 1 + d + N) and of q
-    (T, N), as exact matrices."""
-
-    p: ExactSparse
-    q: ExactSparse
-
-
 @dataclass(slots=True, eq=False)
 class Carried:
     """R rows on their way back: coefficients of h and rho for each layer (None: all zero), of the
@@ -75,12 +67,14 @@ class Carried:
 class Differential:
     """The two networks in one arithmetic, ready for passes."""
 
-    def __init__(self, pair: Paired, ops: Ops):
+    def __init__(self, pair: Paired, ops: Ops, faces: Faces | None = None):
         curves = {name for layer in pair.layers for side in layer.curves for name in side}
         unknown = curves - CURVES - {"none"}
         if unknown:
             raise CertificateRejected("tree", f"no bounds of {', '.join(sorted(unknown))}")
         self.pair, self.ops = pair, ops
+        self.faces = 0 if faces is None else len(faces)
+        self.cuts = Cuts(faces, ops) if faces is not None and self.faces else None
         self.starts, self.d = pair.starts, pair.dimension
         self.count = len(pair.layers)
         self.units = self.starts[-1]
@@ -131,10 +125,14 @@ class Differential:
         return Boxes(low, high, bounds, np.zeros(shape, dtype=np.int8))
 
     def settle(self, boxes: Boxes) -> tuple[Boxes, list[Layer], np.ndarray]:
-        """Bounds of all slots, tightened; the lines; which boxes are empty by contradiction."""
+        """Bounds of all slots, tightened, in what the faces leave of the boxes; the lines; which
+        boxes are empty by contradiction."""
         bounds = boxes.bounds.copy()
         layers: list[Layer] = []
         empty = np.zeros(len(boxes), dtype=bool)
+        if self.cuts is not None:
+            low, high, empty = self.cuts.tightened(boxes.low, boxes.high)
+            boxes = replace(boxes, low=low, high=high)
         for k, start in enumerate(self.starts[:-1]):
             end = self.starts[k + 1]
             here = bounds[:, start:end]
@@ -311,10 +309,9 @@ class Differential:
                 rows.constant = ops.kept(rows.constant + ops.slack(off, layers[i].rho_size[b]))
 
     def largest(self, rows: Carried, boxes: Boxes) -> np.ndarray:
-        """The largest value over each row's box."""
-        b = rows.boxes
-        positive = np.maximum(rows.inputs, 0)
-        negative = rows.inputs - positive
-        return rows.constant + self.ops.dot(positive, boxes.high[b]) + self.ops.dot(
-            negative, boxes.low[b]
-        )
+        """The largest value over each row's box, or what multiples of the faces leave of it."""
+        ends = boxes.low[rows.boxes], boxes.high[rows.boxes]
+        upper = at_ends(self.ops, rows.inputs, rows.constant, ends)
+        if self.cuts is not None:
+            self.cuts.lower(upper, rows.inputs, rows.constant, ends)
+        return upper

@@ -23,6 +23,8 @@ PART = 26  # bits of a part of a number
 WIDE = 2 * PART  # numbers stay below 2^WIDE
 SLOPE = 30  # bits behind the point of a slope
 STEEPEST = 35  # bits of a slope: differences of two times numbers below 2^WIDE fit
+GRID = 16  # bits behind the point of ends of boxes that rows give
+TIE = 0.381966  # of a step of the grid: no simple fraction lies near one less that
 NODE = 12  # bits behind the point of the places where smooth functions are evaluated
 MOST_WEIGHT = 40  # bits of a weight over the common power of two
 MOST_SIZE = 44  # bits of a weight before the point
@@ -201,6 +203,21 @@ class Fixed:
         if found.size and np.abs(found).max() > self.infinity:
             raise overflow("a hint is")
         return found.astype(np.int64)
+
+    def slopes(self, whole: np.ndarray) -> np.ndarray:
+        """Integers over 2^SLOPE as slopes."""
+        return whole
+
+    def quotient(self, above: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """above / slope for slopes in (0, 1], rounded up; far from zero, nearer to it."""
+        most = self.infinity >> SLOPE
+        whole, rest = np.clip(above // slope, -most, most), above % slope
+        return (whole << SLOPE) - (-(rest << SLOPE) // slope)
+
+    def coarse(self, value: np.ndarray) -> np.ndarray:
+        """A number above the value, on a grid so coarse that doubles give the same."""
+        shift = max(0, self.bits - GRID)
+        return ((value + int(TIE * (1 << shift)) >> shift) + 1) << shift
 
     def share(self, value: np.ndarray) -> np.ndarray:
         """Unsigned integers over the largest of their type as slopes between 0 and 1."""

@@ -5,7 +5,8 @@ A leaf may name a form and say for it: multiples of y, y' and delta that are add
 slopes h and h' take, how much of rho is taken as h' - h, and which slots are bounded in both phases
 at once (`phases.py`). All of it is free. For v in [l, u] and a > 0, a v - a l >= 0, for a < 0,
 a v - a u >= 0: adding that makes a form no smaller on the leaf. Where a split has given v a sign, l
-or u is 0 at most, and the multiple is that of the split.
+or u is 0 at most, and the multiple is that of the split. So it is with multiples m >= 0 of the
+faces of a domain (`faces.py`).
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from isoform.certificate.arrays import Arrays, fetch, malformed
-from isoform.certificate.differential import Boxes, Carried
+from isoform.certificate.differential import Boxes, Carried, Differential
 from isoform.certificate.phases import Phased
 from isoform.network.linear_map import Constant
 
 KINDS = (("leaves", np.int32, 1), ("forms", np.int32, 1), ("ends", np.int64, 1),
          ("places", np.int32, 1), ("added", np.float32, 1), ("low", np.uint16, 2),
-         ("beside", np.float32, 2), ("phase_ends", np.int64, 1), ("phase_slots", np.int32, 1),
-         ("prices", np.float32, 2), ("shares", np.uint16, 2))
+         ("beside", np.float32, 2), ("faces", np.float32, 2), ("phase_ends", np.int64, 1),
+         ("phase_slots", np.int32, 1), ("prices", np.float32, 2), ("shares", np.uint16, 2))
 COARSE = {"low": np.uint8}  # other types that parts may have
-LATER = ("phase_ends", "phase_slots", "prices", "shares")  # not in every certificate
+FACES, PHASES = ("faces",), ("phase_ends", "phase_slots", "prices", "shares")
+LATER = FACES + PHASES  # not in every certificate
 MOST_PHASED = 1024  # slots of a leaf that are bounded in both phases: sums of them fit
 
 
@@ -33,9 +35,9 @@ MOST_PHASED = 1024  # slots of a leaf that are bounded in both phases: sums of t
 class Hints:
     """For H leaves in order: their tokens, their forms; multiples and the values that they are of,
     as 3 times the slot plus 0, 1, 2 for y, y', delta, those of leaf i end at ends[i]; low (H, 2 N):
-    lower slopes of h and h' of every slot over 65,535 (or, in bytes, over 255); beside (H, N).
-    Slots that are bounded in both phases at once, those of leaf i end at phase_ends[i], with prices
-    (K, 2) and shares (K, d)."""
+    lower slopes of h and h' of every slot over 65,535 (or, in bytes, over 255); beside (H, N);
+    faces (H, F): multiples of the faces, negative ones mean 0. Slots that are bounded in both
+    phases at once, those of leaf i end at phase_ends[i], with prices (K, 2) and shares (K, d)."""
 
     leaves: np.ndarray
     forms: np.ndarray
@@ -44,29 +46,31 @@ class Hints:
     added: np.ndarray
     low: np.ndarray
     beside: np.ndarray
+    faces: np.ndarray
     phase_ends: np.ndarray
     phase_slots: np.ndarray
     prices: np.ndarray
     shares: np.ndarray
 
-    def check(self, tokens: np.ndarray, leaf: int, forms: int, slots: int, inputs: int) -> None:
+    def check(self, tokens: np.ndarray, leaf: int, forms: int, bounds: Differential) -> None:
         """CertificateRejected unless all arrays fit a tree with these tokens."""
         for name, dtype, axes in KINDS:
             part = getattr(self, name)
             check_part(name, part, dtype, axes)
-        count = len(self.leaves)
+        count, slots = len(self.leaves), bounds.units
         sizes = (self.forms.shape, self.ends.shape, self.low.shape, self.beside.shape,
-                 self.phase_ends.shape)
-        if sizes != ((count,), (count,), (count, 2 * slots), (count, slots), (count,)):
-            raise malformed("hints of another size than their leaves and slots")
+                 self.faces.shape, self.phase_ends.shape)
+        if sizes != ((count,), (count,), (count, 2 * slots), (count, slots),
+                     (count, bounds.faces), (count,)):
+            raise malformed("hints of another size than their leaves, slots and faces")
         if not (fill(self.ends, len(self.added)) and fill(self.phase_ends, len(self.phase_slots))):
             raise malformed("hints whose multiples end too early or too late")
-        self.check_phases(slots, inputs)
+        self.check_phases(slots, bounds.d)
         if self.places.shape != self.added.shape or np.any(
             (self.places < 0) | (self.places >= 3 * slots)
         ):
             raise malformed("hints with multiples of values that are not there")
-        if not (np.isfinite(self.added).all() and np.isfinite(self.beside).all()):
+        if not all(np.isfinite(part).all() for part in (self.added, self.beside, self.faces)):
             raise malformed("hints that are no numbers")
         at = self.leaves
         if np.any(np.diff(at) <= 0) or np.any((at < 0) | (at >= len(tokens))):
@@ -89,9 +93,9 @@ class Hints:
         if np.any((np.diff(leaf) == 0) & (np.diff(self.phase_slots) <= 0)):
             raise malformed("slots in both phases twice, or out of order")
 
-    def put(self, rows: Carried, boxes: Boxes, which: np.ndarray, ops: Any) -> None:
+    def put(self, rows: Carried, boxes: Boxes, which: np.ndarray, bounds: Differential) -> None:
         """Give rows (R,) what the hints with these numbers (R,) say."""
-        count, slots = len(which), boxes.signs.shape[1]
+        count, slots, ops = len(which), boxes.signs.shape[1], bounds.ops
         added = np.zeros((count, 3 * slots))
         for i, hint in enumerate(which.tolist()):
             given = slice(int(self.ends[hint - 1]) if hint else 0, int(self.ends[hint]))
@@ -106,6 +110,9 @@ class Hints:
             )
         rows.low = ops.share(self.low[which].reshape(count, slots, 2))
         rows.beside = ops.scaled(self.beside[which].astype(np.float64))
+        if bounds.cuts is not None:
+            multiples = self.faces[which].astype(np.float64)
+            rows.inputs, rows.constant = bounds.cuts.added(multiples, rows.inputs, rows.constant)
         rows.phased = self.phased(rows.boxes, boxes, which, ops)
 
     def phased(self, box: np.ndarray, boxes: Boxes, which: np.ndarray, ops: Any) -> Phased | None:
@@ -144,9 +151,12 @@ def fill(ends: np.ndarray, count: int) -> bool:
 def encode_hints(hints: Hints | None, arrays: Arrays) -> dict[str, Any] | None:
     if hints is None:
         return None
+    left_out = (FACES if not hints.faces.shape[1] else ()) + (
+        PHASES if not len(hints.phase_slots) else ()
+    )
     return {
         name: arrays.add(np.ascontiguousarray(getattr(hints, name)))
-        for name, _, _ in KINDS if len(hints.phase_slots) or name not in LATER
+        for name, _, _ in KINDS if name not in left_out
     }
 
 
@@ -154,13 +164,18 @@ def decode_hints(record: Any, arrays: list[Constant]) -> Hints | None:
     if record is None:
         return None
     names = {name for name, _, _ in KINDS}
-    if not isinstance(record, dict) or set(record) not in (names, names - set(LATER)):
+    if not isinstance(record, dict) or names - set(record) not in (
+        set(), set(FACES), set(PHASES), set(LATER)
+    ) or set(record) - names:
         raise malformed("hints with other parts than they have")
-    parts = {}
+    parts: dict[str, np.ndarray] = {}
     for name, dtype, axes in KINDS:
-        part = fetch(arrays, record[name]) if name in record else np.zeros((0, 0)[:axes], dtype)
-        parts[name] = check_part(name, part, dtype, axes)
-    if LATER[0] not in record:
-        parts["phase_ends"] = np.zeros(len(parts["leaves"]), dtype=np.int64)
-        parts["prices"] = parts["prices"].reshape(0, 2)
-    return Hints(**parts)
+        if name in record:
+            parts[name] = check_part(name, fetch(arrays, record[name]), dtype, axes)
+    count = len(parts["leaves"])
+    none: dict[str, np.ndarray] = {
+        "faces": np.zeros((count, 0), dtype=np.float32),
+        "phase_ends": np.zeros(count, dtype=np.int64), "phase_slots": np.zeros(0, dtype=np.int32),
+        "prices": np.zeros((0, 2), dtype=np.float32), "shares": np.zeros((0, 0), dtype=np.uint16),
+    }
+    return Hints(**(none | parts))

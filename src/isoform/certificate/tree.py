@@ -17,6 +17,7 @@ import numpy as np
 from isoform.certificate.arrays import malformed
 from isoform.certificate.closing import Forms, forms_of
 from isoform.certificate.differential import Boxes, Differential
+from isoform.certificate.faces import Faces, faces_of
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.relaxation import Layer
@@ -50,10 +51,12 @@ HALF = Exact.of(np.array(0.5))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One box of the domain: both networks over u in [-1, 1]^d, and the forms to bound."""
+    """One box of the domain: both networks over u in [-1, 1]^d, the forms to bound, and the rows of
+    the domain there."""
 
     pair: Paired
     forms: Forms
+    faces: Faces
 
 
 def parts_of(
@@ -65,7 +68,8 @@ def parts_of(
         check_rows(network)
     check_slots(slots, source.dimension, max(source.output_dimension, target.output_dimension))
     first, second = (unit_layers(net, curved=True) for net in (source, target))
-    for box in boxes_of(bound_to(domain, source.dimension)):
+    for place in places_of(bound_to(domain, source.dimension)):
+        box = box_around(place)
         middle, half = (box.low + box.high) * HALF, (box.high - box.low) * HALF
         constant = concatenate([Exact.of([1]), middle]).reduced()
         stretch = Exact.eye(len(half)) * half
@@ -74,17 +78,27 @@ def parts_of(
             substituted(first, constant, matrix), substituted(second, constant, matrix),
             slots,
         )
-        yield Part(pair, forms_of(sets, pair, constant, matrix))
+        faces = faces_of(place, middle, half)
+        yield Part(pair, forms_of(sets, pair, constant, matrix), faces)
+
+
+def places_of(domain: Domain) -> list[Domain]:
+    """The parts of a union, or the domain alone."""
+    if isinstance(domain, Union):
+        return [place for part in domain.parts for place in places_of(part)]
+    return [domain]
+
+
+def box_around(domain: Domain) -> Box:
+    box = hull(domain)
+    if box is None:
+        raise CertificateRejected("tree", "the domain has no bounds")
+    return box
 
 
 def boxes_of(domain: Domain) -> list[Box]:
     """Boxes that cover the domain together."""
-    if isinstance(domain, Union):
-        return [box for part in domain.parts for box in boxes_of(part)]
-    box = hull(domain)
-    if box is None:
-        raise CertificateRejected("tree", "the domain has no bounds")
-    return [box]
+    return [box_around(place) for place in places_of(domain)]
 
 
 def check_trees(
@@ -122,8 +136,10 @@ def closed_by_trees(
             raise CertificateRejected("tree", f"no tree closes set {min(wanted)} on part {part}")
     worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
     for part, made in enumerate(parts_of(source, target, domain, sets, data.slots)):
-        check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs)
-        bounds = Differential(made.pair, ops)
+        faces = made.faces if data.faces else None
+        check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs,
+                   0 if faces is None else len(faces))
+        bounds = Differential(made.pair, ops, faces)
         for number, tree in trees[part]:
             try:
                 np.maximum.at(worst, tree.sets, walk(bounds, made.forms, tree))
@@ -136,7 +152,7 @@ def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
     """Every leaf of a tree closes the tree's sets; the largest value that closed each of them."""
     second, place = shape_of(tree, bounds)
     if tree.hints is not None:
-        tree.hints.check(tree.tokens, Split.LEAF, len(forms.strict), bounds.units, bounds.d)
+        tree.hints.check(tree.tokens, Split.LEAF, len(forms.strict), bounds)
     rows = Rows(bounds, forms)
     ends = np.full((1, bounds.d), 1 << bounds.ops.bits, dtype=np.int64)
     open_sets = np.zeros((1, len(forms.closes)), dtype=bool)
@@ -246,7 +262,7 @@ class Rows:
             b = box[piece]
             form = hints.forms[which[b]]
             rows = self.bounds.carried(b, self.p[form], self.q[form], self.bounds.count, layers)
-            hints.put(rows, boxes, which[b], self.bounds.ops)
+            hints.put(rows, boxes, which[b], self.bounds)
             upper = self.bounds.concluded(rows, boxes, layers, self.bounds.count)
             low = self.forms.closed(upper, form)[:, None] & closes[:, form].T & left[b]
             left[b] &= ~low

@@ -46,11 +46,13 @@ class Tree:
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
     """slots: which units lie side by side; bits: of the fixed point; trees: together they close
-    every forbidden set on every part of the domain."""
+    every forbidden set on every part of the domain. faces: whether the rows of the domain take
+    part; without that trees are about the boxes around it."""
 
     slots: tuple[Slots, ...]
     bits: int
     trees: tuple[Tree, ...]
+    faces: bool = False
 
 
 def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
@@ -65,7 +67,8 @@ def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
          "hints": encode_hints(tree.hints, arrays)}
         for tree in data.trees
     ]
-    return {"slots": layers, "bits": data.bits, "trees": trees}
+    record = {"slots": layers, "bits": data.bits, "trees": trees}
+    return record | {"faces": True} if data.faces else record
 
 
 def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
@@ -81,7 +84,7 @@ def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
              decode_hints(record.get("hints"), arrays))
         for record in listed(data, "trees")
     )
-    return Trees(slots, integer(data.get("bits")), trees)
+    return Trees(slots, integer(data.get("bits")), trees, data.get("faces") is True)
 
 
 def typed(value: Constant, dtype: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ from isoform.network.paired import Slots
 MOST_WEIGHTS = 1 << 26  # of a network as dense rows over inputs and units
 MOST_ENTRIES = 1 << 26  # of the rows of all forbidden sets
 MOST_WORK = 1 << 46  # products, about: hours
+FACE_WORK, STEP_WORK = 1 << 6, 1 << 17  # of a face for each input of a form, and for each batch
 TREE_WORK, PART_WORK = 1 << 29, 1 << 30  # of a tree or a part of the domain, whatever its size
 
 
@@ -58,6 +59,8 @@ def check_slots(slots: Sequence[Slots], dimension: int, outputs: int) -> None:
 
 def check_trees_shape(data: Trees, parts: int, sets: int) -> None:
     """Arrays of the right types; parts and sets that are there."""
+    if type(data.faces) is not bool:
+        raise malformed("trees that do not say whether faces take part")
     for number, tree in enumerate(data.trees):
         types = tree.sets.dtype, tree.tokens.dtype, tree.places.dtype
         if types != (np.int64, np.uint8, np.int32) or {
@@ -70,12 +73,14 @@ def check_trees_shape(data: Trees, parts: int, sets: int) -> None:
 
 
 def check_work(
-    data: Trees, parts: int, forms: int, sets: int, dimension: int, outputs: int
+    data: Trees, parts: int, forms: int, sets: int, dimension: int, outputs: int, faces: int = 0
 ) -> None:
     """Every node may bound y and y' - y of every slot from both sides, and every form, each by a
-    pass through all weights."""
+    pass through all weights and all faces."""
     slots = sum(layer.size for layer in data.slots)
-    node = (4 * slots + forms) * weights(data.slots, dimension, outputs) + sets * forms
+    each = weights(data.slots, dimension, outputs) + faces * dimension * FACE_WORK
+    node = (4 * slots + forms) * each + sets * forms
+    node += (4 * len(data.slots) + 1) * faces * STEP_WORK
     nodes = sum(len(tree.tokens) for tree in data.trees)
     work = nodes * node + len(data.trees) * TREE_WORK + parts * PART_WORK
     if work > MOST_WORK:

@@ -72,7 +72,7 @@ class Search:
     held: dict[int, tuple[Boxes, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.bounds = Traced(self.part.pair)
+        self.bounds = Traced(self.part.pair, self.part.faces)
         self.rows = Rows(self.bounds, self.part.forms)
         plain = all(side.all() for side in self.bounds.plain)
         self.moved = influence(self.bounds)

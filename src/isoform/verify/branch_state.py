@@ -113,7 +113,7 @@ class State:
             meta = json.loads(bytes(self.held["meta"]))
             if not meta["begun"]:
                 return False, 0.0
-            if meta["slots"] != slots_digest(slots) or meta["searches"] != len(searches):
+            if meta["slots"] != slots_digest(slots, searches) or meta["searches"] != len(searches):
                 raise Refused(
                     f"{self.path} was begun with units paired otherwise (another seed, or another "
                     "version of isoform); give another file to begin anew"
@@ -137,8 +137,8 @@ class State:
             best = {"value": str(self.best[0]), "point": point}
         meta = {
             "format": FORMAT, "schema": SCHEMA, "tool": f"isoform {VERSION}", "key": self.key,
-            "slots": slots_digest(slots), "searches": len(searches), "begun": bool(searches),
-            "margin": margin, "best": best,
+            "slots": slots_digest(slots, searches), "searches": len(searches),
+            "begun": bool(searches), "margin": margin, "best": best,
         }
         arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for number, search in enumerate(searches):
@@ -169,8 +169,11 @@ def key_of(question: Question) -> dict[str, str]:
     }
 
 
-def slots_digest(slots: tuple[Slots, ...]) -> str:
+def slots_digest(slots: tuple[Slots, ...], searches: list[Search]) -> str:
+    """Of the slots, and of the faces where there are any: what boxes are depends on them."""
     found = hashlib.sha256()
+    for search in searches:
+        found.update(search.part.faces.rows.astype("<i8").tobytes())
     for layer in slots:
         for part in (layer.source, layer.target):
             found.update(part.astype("<i8").tobytes() + b";")
@@ -224,7 +227,9 @@ def restore(search: Search, held: dict[str, np.ndarray], sets: int) -> None:
     if any(nodes[number].kind != Split.LEAF for number in opened) or len(flags) != len(opened):
         raise ValueError("an open box that is none")
     if "hint_leaves" in held:
-        for number, hint in scattered(Hints(*(held[f"hint_{name}"] for name, _, _ in HINTS))):
+        none = np.zeros((len(held["hint_leaves"]), 0), dtype=np.float32)
+        hints = Hints(*(held.get(f"hint_{name}", none) for name, _, _ in HINTS))
+        for number, hint in scattered(hints):
             nodes[number].hint = hint
     search.nodes, search.waiting, search.held = nodes, [], {}
     search.roots = [

@@ -50,12 +50,16 @@ def path_to(search: Search, number: int) -> list[tuple[int, int, int]]:
 
 def halves_above(search: Search, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Low and high ends (d,) of the box of a node, inputs in [-1, 1]."""
-    d = search.bounds.d
-    low, high = -np.ones(d), np.ones(d)
+    cuts, ends = search.bounds.cuts, np.ones((1, search.bounds.d))
+    low, high = -ends, ends
     for kind, place, side in path_to(search, number):
+        if cuts is not None:
+            low, high, _ = cuts.tightened(low, high)
         if kind == Split.INPUT:
-            (low if side else high)[place] = (low[place] + high[place]) / 2
-    return low, high
+            (low if side else high)[0, place] = (low[0, place] + high[0, place]) / 2
+    if cuts is not None:
+        low, high, _ = cuts.tightened(low, high)
+    return low[0], high[0]
 
 
 def box_in(box: Box, search: Search, number: int) -> Box:

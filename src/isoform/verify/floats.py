@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isoform.certificate.fixed import NODE
+from isoform.certificate.fixed import GRID, NODE, SLOPE, TIE
 from isoform.errors import CertificateRejected
 from isoform.numerics.exact import Exact
 from isoform.numerics.smooth import SMOOTH
@@ -53,6 +53,16 @@ class Floats:
 
     def scaled(self, value: np.ndarray) -> np.ndarray:
         return value
+
+    def slopes(self, whole: np.ndarray) -> np.ndarray:
+        return whole / float(1 << SLOPE)
+
+    def quotient(self, above: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        return above / slope
+
+    def coarse(self, value: np.ndarray) -> np.ndarray:
+        cells = float(1 << GRID)
+        return (np.floor(value * cells + TIE) + 1) / cells
 
     def share(self, value: np.ndarray) -> np.ndarray:
         return value / np.iinfo(value.dtype).max

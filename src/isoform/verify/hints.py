@@ -19,6 +19,7 @@ class Hint:
     added: np.ndarray
     low: np.ndarray
     beside: np.ndarray
+    faces: np.ndarray
     slots: np.ndarray
     prices: np.ndarray
     shares: np.ndarray
@@ -27,16 +28,20 @@ class Hint:
 def gathered(leaves: list[tuple[int, Hint]]) -> Hints:
     """The hints of leaves (token, hint) as evidence."""
     hints = [hint for _, hint in leaves]
+
+    def all_of(name: str) -> list[np.ndarray]:
+        return [getattr(hint, name) for hint in hints]
+
     return Hints(
-        np.array([at for at, _ in leaves], dtype=np.int32),
-        np.array([hint.form for hint in hints], dtype=np.int32),
-        np.cumsum([len(hint.added) for hint in hints]).astype(np.int64),
-        np.concatenate([hint.places for hint in hints]),
-        np.concatenate([hint.added for hint in hints]),
-        np.stack([hint.low for hint in hints]), np.stack([hint.beside for hint in hints]),
-        np.cumsum([len(hint.slots) for hint in hints]).astype(np.int64),
-        *(np.concatenate([getattr(hint, name) for hint in hints])
-          for name in ("slots", "prices", "shares")),
+        leaves=np.array([at for at, _ in leaves], dtype=np.int32),
+        forms=np.array([hint.form for hint in hints], dtype=np.int32),
+        ends=np.cumsum([len(hint.added) for hint in hints]).astype(np.int64),
+        places=np.concatenate(all_of("places")), added=np.concatenate(all_of("added")),
+        low=np.stack(all_of("low")), beside=np.stack(all_of("beside")),
+        faces=np.stack(all_of("faces")),
+        phase_ends=np.cumsum([len(hint.slots) for hint in hints]).astype(np.int64),
+        phase_slots=np.concatenate(all_of("slots")), prices=np.concatenate(all_of("prices")),
+        shares=np.concatenate(all_of("shares")),
     )
 
 
@@ -46,5 +51,5 @@ def scattered(hints: Hints) -> list[tuple[int, Hint]]:
     phases = (np.split(part, hints.phase_ends[:-1])
               for part in (hints.phase_slots, hints.prices, hints.shares))
     rows = zip(hints.leaves.tolist(), hints.forms.tolist(), places, added, hints.low,
-               hints.beside, *phases, strict=True)
+               hints.beside, hints.faces, *phases, strict=True)
     return [(at, Hint(*parts)) for at, *parts in rows]

@@ -157,7 +157,7 @@ class PhasePrograms(Programs):
         held.low[self.slots], held.beside[self.slots] = 0, 0
         row = (2 + np.where(self.later, 3, 1)) * self.n + self.slots
         prices = np.stack((np.maximum(dual[row], 0), reduced[self.pivots]), axis=1)
-        first = (2 + ROWS) * self.n + 2 * k
+        first = (2 + ROWS) * self.n + self.bounds.faces + 2 * k
         phase, top, bottom = np.maximum(-dual[first:], 0).reshape(3, k, d)
         along = top - bottom
         whole = along + phase - reduced[self.product].reshape(k, d)

@@ -37,7 +37,7 @@ PRICES = (64.0, 2048.0)  # of what is missed in empty boxes, against the largest
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
     """The value of a programme; how to take a pass, as in `Carried`: added (N, 3), low (N, 2),
-    beside (N,); the point: y, delta, h, h', rho of every slot (N, 5)."""
+    beside (N,); the point: y, delta, h, h', rho of every slot (N, 5); multiples of the faces."""
 
     value: float
     added: np.ndarray
@@ -45,6 +45,7 @@ class Solution:
     beside: np.ndarray
     point: np.ndarray
     basis: Any
+    faces: np.ndarray
     phases: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -112,12 +113,12 @@ class Programs:
         hint = Hint(
             form, places.astype(np.int32), found.added.reshape(-1)[places].astype(np.float32),
             np.round(found.low * SHARES).astype(np.uint16).reshape(-1),
-            found.beside.astype(np.float32), *found.phases,
+            found.beside.astype(np.float32), found.faces.astype(np.float32), *found.phases,
         )
         carried = self.bounds.carried(
             np.array([box]), p[None], q[None], self.bounds.count, layers
         )
-        gathered([(0, hint)]).put(carried, boxes, np.zeros(1, dtype=np.int64), self.bounds.ops)
+        gathered([(0, hint)]).put(carried, boxes, np.zeros(1, dtype=np.int64), self.bounds)
         value = float(self.bounds.watch(carried, boxes, layers)[0])
         kind, place = self.worst_slot(boxes, box, found.point, carried)
         return Found(value, hint, kind, place, found.basis)
@@ -178,8 +179,13 @@ class Programs:
         """The same where no point fits: with lines and bounds that may be missed at a price."""
         matrix, cost, (least, most), (low, high) = programme
         upper, lower = (0, 2, 4, 7, 8, 9), (1, 3, 5, 7, 8, 9)  # lines and bounds may be missed
-        inward = np.repeat([-1.0] * len(upper) + [1.0] * len(lower), self.n)
-        at = np.concatenate([(2 + row) * self.n + np.arange(self.n) for row in upper + lower])
+        faces = np.arange(matrix.shape[0] - self.bounds.faces, matrix.shape[0])
+        inward = np.concatenate((
+            np.repeat([-1.0] * len(upper) + [1.0] * len(lower), self.n), -np.ones(len(faces))
+        ))
+        at = np.concatenate([
+            *((2 + row) * self.n + np.arange(self.n) for row in upper + lower), faces
+        ])
         count = len(at)
         slack = csc_array((inward, (at, np.arange(count))), shape=(matrix.shape[0], count))
         wide = csc_array(hstack([matrix, slack], format="csc"))
@@ -217,7 +223,9 @@ class Programs:
         """Hints from the dual solution."""
         found = self.solver.getSolution()
         x, reduced = np.array(found.col_value), np.array(found.col_dual)
-        dual = np.array(found.row_dual)[2 * self.n : (2 + ROWS) * self.n].reshape(ROWS, self.n)
+        edges = np.cumsum([2 * self.n, ROWS * self.n, self.bounds.faces])
+        _, dual, faces, _ = np.split(np.array(found.row_dual), edges)
+        dual = dual.reshape(ROWS, self.n)
         added, low = dual[SIGNS:].T.copy(), np.zeros((self.n, 2))
         for side, (row, part) in enumerate(((1, VH), (3, VZ))):
             rising, flat = np.maximum(dual[row], 0), np.maximum(reduced[self.places(part)], 0)
@@ -226,7 +234,8 @@ class Programs:
             added[:, side] += both * self.between(boxes, box, side, low[:, side])
         value = constant - self.solver.getInfo().objective_function_value
         return Solution(value, added, low, dual[6],
-                        x[self.d : self.own].reshape(self.n, PARTS), basis, self.no_phases())
+                        x[self.d : self.own].reshape(self.n, PARTS), basis,
+                        np.maximum(-faces, 0), self.no_phases())
 
     def between(self, boxes: Boxes, box: int, side: int, low: np.ndarray) -> np.ndarray:
         """The multiple of y (or y') that the chord less a mixture of both lower lines is, counted
@@ -293,8 +302,14 @@ class Programs:
         own = coo_array(
             (values, (rows - count, columns)), shape=(ROWS * n, self.columns)
         )
-        matrix = csc_array(vstack([self.equations, csc_array(own)], format="csc"))
+        normals, limits = np.zeros((0, self.columns)), np.zeros(0)
+        if (cuts := self.bounds.cuts) is not None:
+            normals, limits = np.zeros((len(cuts.limits), self.columns)), cuts.limits
+            normals[:, : self.d] = cuts.normals
+        matrix = csc_array(vstack(
+            [self.equations, csc_array(own), csc_array(normals)], format="csc"
+        ))
         return (
-            matrix, np.concatenate((self.right, low.reshape(-1))),
-            np.concatenate((self.right, high.reshape(-1))),
+            matrix, np.concatenate((self.right, low.reshape(-1), np.full(len(limits), -INF))),
+            np.concatenate((self.right, high.reshape(-1), limits)),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoform.certificate.differential import Boxes, Carried, Differential
+from isoform.certificate.faces import Faces
 from isoform.certificate.relaxation import Layer, Lines
 from isoform.network.paired import Paired
 from isoform.verify.floats import Floats
@@ -27,8 +28,8 @@ class Trace:
 class Traced(Differential):
     """Passes in doubles that remember their coefficients."""
 
-    def __init__(self, pair: Paired):
-        super().__init__(pair, Floats())
+    def __init__(self, pair: Paired, faces: Faces | None = None):
+        super().__init__(pair, Floats(), faces)
         self.traces: dict[int, Trace] = {}
         self.watched = False
         self.open: list[np.ndarray] | None = None

@@ -179,9 +179,8 @@ class Branching:
         return max((search.worst for search in self.searches), default=-np.inf)
 
     def evidence(self, bits: int) -> Trees:
-        return Trees(
-            self.slots, bits, tuple(tree for search in self.searches for tree in search.trees())
-        )
+        trees = tuple(tree for search in self.searches for tree in search.trees())
+        return Trees(self.slots, bits, trees, any(len(part.faces) for part in self.parts))
 
 
 def branching(question: Question) -> Branching | None:
@@ -231,7 +230,8 @@ def check_defined(part: Part) -> None:
     are defined, or too large to compute with; parts of it are then bounded no better at first."""
     names = {name for layer in part.pair.layers for side in layer.curves for name in side}
     if names & SMOOTH.keys():
-        bounds, ends = Differential(part.pair, Floats()), np.ones((1, part.pair.dimension))
+        bounds = Differential(part.pair, Floats(), part.faces)
+        ends = np.ones((1, bounds.d))
         bounds.settle(bounds.whole(-ends, ends))
 
 

@@ -26,7 +26,7 @@ from isoform.formats.vnnlib.linear import Row
 from isoform.formats.vnnlib.query import Declared, Query, Variable
 from isoform.formats.vnnlib.recognised import recognised
 from isoform.network.claim import Avoids, Claim, Forbidden
-from isoform.network.domain import Box
+from isoform.network.domain import Box, Polytope
 from isoform.network.joint import joint
 from isoform.network.model import Loaded, Tensor
 from isoform.network.network import Network
@@ -73,8 +73,9 @@ def network_query(query: Query, networks: Mapping[str, Loaded], name: str = "") 
     rows = Rows(query, columns, dimension)
     low, high, sets = rows.decided()
     width = dimension + source.output_dimension + target.output_dimension
-    claim = claim_of(sets, Box(exact_fractions(low, (dimension,)),
-                               exact_fractions(high, (dimension,))), width, name)
+    box = Box(exact_fractions(low, (dimension,)), exact_fractions(high, (dimension,)))
+    domain, sets = domain_of(sets, box, dimension)
+    claim = claim_of(sets, domain, width, name)
     if files is not None and len(query.networks) == 2:
         claim = recognised(claim, dimension, source.output_dimension, target.output_dimension)
     return Asked(query=query, source=source, target=target, claim=claim, columns=columns,
@@ -328,14 +329,35 @@ EMPTY = (
 )
 
 
-def claim_of(sets: list[list[Row]], box: Box, width: int, name: str) -> Claim:
-    """The claim that no x of the box has (x, f, g) in one of the sets."""
+def domain_of(
+    sets: list[list[Row]], box: Box, dimension: int
+) -> tuple[Box | Polytope, list[list[Row]]]:
+    """Rows about inputs that stand in every set, as rows of the domain, and the sets without them;
+    strict ones stay in the sets too."""
+    shared = [
+        row for row in sets[0] if row.terms and row.terms[-1][0] < dimension
+        and all(row in rows for rows in sets[1:])
+    ]
+    if not shared or len(shared) * dimension > MOST_NUMBERS:
+        return box, sets
+    dense: list[Fraction | int] = [0] * (len(shared) * dimension)
+    for i, row in enumerate(shared):
+        for at, factor in row.terms:
+            dense[i * dimension + at] = factor
+    A = exact_fractions(dense, (len(shared), dimension))
+    b = exact_fractions([row.bound for row in shared], (len(shared),))
+    gone = {row for row in shared if not row.strict}
+    return Polytope(A, b, box), [[row for row in rows if row not in gone] for rows in sets]
+
+
+def claim_of(sets: list[list[Row]], domain: Box | Polytope, width: int, name: str) -> Claim:
+    """The claim that no x of the domain has (x, f, g) in one of the sets."""
     count = sum(map(len, sets))
     if count * width > MOST_NUMBERS:
         raise TooLarge(f"{count:,} rows over {width:,} numbers; the limit is {MOST_NUMBERS:,} "
                        "entries; split the query")
     distinct = {frozenset(rows): rows for rows in sets}
-    return Claim(Avoids(tuple(forbidden(rows, width) for rows in distinct.values()), name), box)
+    return Claim(Avoids(tuple(forbidden(rows, width) for rows in distinct.values()), name), domain)
 
 
 def forbidden(rows: list[Row], width: int) -> Forbidden:
