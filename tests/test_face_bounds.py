@@ -14,7 +14,7 @@ from differential_pairs import inside, numbers, one_of, random_paired, values_at
 from face_places import in_cube, polytope, random_place
 from isoform.certificate import faces as rows_and_cuts
 from isoform.certificate.differential import Boxes, Differential
-from isoform.certificate.faces import Cuts, Faces
+from isoform.certificate.faces import Cuts, Faces, at_ends
 from isoform.certificate.fixed import GRID, SLOPE, Fixed
 from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.tree import Rows, split
@@ -184,6 +184,45 @@ def test_sequences_repeat_the_rows_of_their_elements() -> None:
         expected = [single[0], *[0] * 6]
         expected[1 + 2 * k : 3 + 2 * k] = single[1:]
         assert found[k].tolist() == expected
+
+
+def test_rows_of_endless_numbers_are_left_out() -> None:
+    """A common denominator of a million bits would fill the memory, whatever the rows are."""
+    small = Exact.of(np.array([[Fraction(1, 2), Fraction(1)]] * 2000, dtype=object))
+    wide = Exact.of(np.array([Fraction(1, (1 << 600_000) + 1)] * 2000, dtype=object))
+    assert not len(faces_in(Polytope(small, wide, Box([0, 0], [1, 1]))))
+    assert len(faces_in(Polytope(small[:20], wide[:20], Box([0, 0], [1, 1])))) == 20
+
+
+def test_too_many_rows_are_left_out() -> None:
+    rows = np.ones((rows_and_cuts.MOST_FACES + 1, 1))
+    assert not len(faces_in(Polytope(rows, np.zeros(len(rows)), Box([-1], [1]))))
+    assert len(faces_in(Polytope(rows[1:], np.zeros(len(rows) - 1), Box([-1], [1])))) > 4000
+
+
+def test_multiples_are_numbers_whatever_the_boxes_are() -> None:
+    """Flat boxes, forms that are 0, boxes outside of the polytope, numbers near the largest one."""
+    for bits in (16, 40, 44):
+        ops, one = Fixed(bits), 1 << bits
+        place = Polytope(np.array([[1.0, 1.0, 0.0], [-1.0, 0.5, 2.0**-20], [1.0, 0.0, 0.0]]),
+                         np.array([0.5, -0.25, -0.5]), Box([-1] * 3, [1, 1, 1]))
+        cuts = Cuts(faces_in(place), ops)
+        ends = np.array([-one, -one // 2, 0, one // 3, one])
+        low = np.stack(np.meshgrid(ends, ends, ends), axis=-1).reshape(-1, 3)
+        for high in (low, np.full_like(low, one)):
+            for size in (0, 1, one, *(ops.infinity >> n for n in range(12))):
+                forms = np.array([[size, 0, -size], [0, size, size], [-size, -size, 0]])
+                box = np.arange(3 * len(low)) % len(low)
+                every = np.repeat(forms, len(low), axis=0)
+                chosen = cuts.choice(every, low, high, box)
+                assert np.isfinite(chosen).all() and np.all(chosen >= 0)
+                assert np.all(chosen.sum(axis=1) <= rows_and_cuts.LARGEST)
+                constant = np.zeros(len(every), np.int64)
+                try:
+                    plain = at_ends(ops, every, constant, (low[box], high[box]))
+                except CertificateRejected:
+                    continue  # beyond the fixed point without any multiples
+                cuts.lower(plain.copy(), every.copy(), constant, (low, high), box)
 
 
 # --- ends -----------------------------------------------------------------------------------------

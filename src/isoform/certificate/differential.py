@@ -313,5 +313,6 @@ class Differential:
         ends = boxes.low[rows.boxes], boxes.high[rows.boxes]
         upper = at_ends(self.ops, rows.inputs, rows.constant, ends)
         if self.cuts is not None:
-            self.cuts.lower(upper, rows.inputs, rows.constant, ends)
+            both = boxes.low, boxes.high
+            self.cuts.lower(upper, rows.inputs, rows.constant, both, rows.boxes)
         return upper

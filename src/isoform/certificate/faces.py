@@ -16,15 +16,17 @@ import numpy as np
 from isoform.certificate.fixed import SLOPE
 from isoform.certificate.relaxation import Ops
 from isoform.network.domain import Domain, Polytope, Sequences
-from isoform.numerics.exact import Exact, concatenate
+from isoform.numerics.exact import Exact, concatenate, longest
 from isoform.numerics.sparse import ExactSparse
 
-MOST_FACES, MOST_ENTRIES = 1 << 12, 1 << 22  # rows beyond that are left out
+MOST_FACES, MOST_ENTRIES = 1 << 12, 1 << 22  # rows beyond that are left out,
+MOST_BITS = 1 << 30  # and where numbers are so long, about
+CHUNK = 1 << 20  # products that are summed up together
 ROUNDS = 2  # through all faces, for the sides of a box
 SWEEPS = 3  # through all faces, for multiples
 FAINT = 1 << SLOPE - 10  # smaller coefficients give no ends: their errors would be too large
 LARGEST = 1024.0  # of what all multiples together add to a form, about
-Ends = tuple[np.ndarray, np.ndarray]  # low and high, of a box for every form
+Ends = tuple[np.ndarray, np.ndarray]  # low and high of boxes
 TAUT = 2.0**-14  # how much a large multiple costs where it makes no difference
 
 
@@ -46,6 +48,10 @@ def faces_of(domain: Domain, middle: Exact, half: Exact) -> Faces:
     rounded outward; none where the domain has no rows, or too many."""
     d = len(half)
     A, b = rows_of(domain)
+    parts = (A, b, middle, half)
+    bits = sum(longest(part.numerator) + part.denominator.bit_length() for part in parts)
+    if bits * A.size > MOST_BITS:
+        A, b = A[:0], b[:0]
     table = concatenate([(b - A @ middle).reshape(-1, 1), -(A * half)], axis=1)
     made, void = np.zeros((len(table), 1 + d), dtype=np.int64), False
     for k, row in enumerate(table.numerator):
@@ -106,7 +112,8 @@ class Cuts:
         self.normals = exact[:, 1:].to_float() * -1.0
         self.limits = exact[:, 0].to_float()
         size = np.maximum(np.abs(faces.rows).max(axis=1, initial=1) / (1 << SLOPE), 1.0)
-        self.most = LARGEST / (max(1, len(faces)) * size)
+        largest = min(LARGEST, float(ops.number(ops.infinity)) / 4)
+        self.most = largest / (max(1, len(faces)) * size)
 
     def tightened(
         self, low: np.ndarray, high: np.ndarray
@@ -136,36 +143,45 @@ class Cuts:
         return ops.kept(inputs + found[:, 1:]), ops.kept(constant)
 
     def lower(
-        self, upper: np.ndarray, inputs: np.ndarray, constant: np.ndarray, ends: Ends
+        self, upper: np.ndarray, inputs: np.ndarray, constant: np.ndarray, ends: Ends,
+        box: np.ndarray,
     ) -> None:
         """Put multiples into those forms inputs (R, d) u + constant (R,) whose upper bounds (R,)
-        on boxes they lower; everything is changed in place."""
-        chosen = self.choice(inputs, *ends)
+        on their boxes they lower; everything is changed in place."""
+        chosen = self.choice(inputs, *ends, box)
         r = np.flatnonzero(chosen.any(axis=1))
         forms, rest = self.added(chosen[r], inputs[r], constant[r])
-        found = at_ends(self.ops, forms, rest, (ends[0][r], ends[1][r]))
+        found = at_ends(self.ops, forms, rest, (ends[0][box[r]], ends[1][box[r]]))
         less = found < upper[r]
         r = r[less]
         inputs[r], constant[r], upper[r] = forms[less], rest[less], found[less]
 
-    def choice(self, inputs: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    def active(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """(B, K): which faces leave out something of which boxes, in doubles."""
+        found = np.zeros((len(low), len(self.limits)), dtype=bool)
+        step = max(1, CHUNK // max(1, low.size))
+        for first in range(0, len(self.limits), step):
+            normal = self.normals[first : first + step]
+            most = np.where(normal > 0, high[:, None], low[:, None]) * normal
+            found[:, first : first + step] = most.sum(axis=2) > self.limits[first : first + step]
+        return found  # by sums, and no product of matrices: the same in every batch
+
+    def choice(
+        self, inputs: np.ndarray, low: np.ndarray, high: np.ndarray, box: np.ndarray
+    ) -> np.ndarray:
         """Multiples (R, K) that make the largest values of forms inputs (R, d) u on their boxes
         small: one face after the other, the best for it while the others stay. In doubles."""
         number = self.ops.number
         rest, low, high = number(inputs).copy(), number(low), number(high)
-        active = np.stack([
-            (np.where(normal > 0, high, low) * normal).sum(axis=1) > limit
-            for normal, limit in zip(self.normals, self.limits, strict=True)
-        ], axis=1)  # sums of rows, and no product of matrices: the same in every batch
+        active = self.active(low, high)
+        cutting = np.flatnonzero(active.any(axis=0)).tolist()
         found = np.zeros((len(rest), len(self.columns)))
         rows = np.flatnonzero(np.abs(inputs).max(axis=1, initial=0) <= self.ops.infinity // 2)
-        for k in [*range(len(self.columns))] * (SWEEPS if len(self.columns) > 1 else 1):
-            r, at = rows[active[rows, k]], self.columns[k]
-            if not len(r):
-                continue
+        for k in cutting * (SWEEPS if len(cutting) > 1 else 1):
+            r, at = rows[active[box[rows], k]], self.columns[k]
             normal = self.normals[k, at]
             form = rest[np.ix_(r, at)] + found[r, k, None] * normal
-            ends = low[np.ix_(r, at)], high[np.ix_(r, at)]
+            ends = low[np.ix_(box[r], at)], high[np.ix_(box[r], at)]
             found[r, k] = np.clip(best(form, normal, self.limits[k], *ends), 0, self.most[k])
             rest[np.ix_(r, at)] = form - found[r, k, None] * normal
         return found
