@@ -16,11 +16,13 @@ import numpy as np
 
 from isoform.certificate.arrays import malformed
 from isoform.certificate.closing import Forms, forms_of
+from isoform.certificate.codes import Codes
 from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.softmax_end import before_softmax
+from isoform.certificate.swept_layers import swept_layers
 from isoform.certificate.tree_evidence import Split, Tree, Trees
 from isoform.certificate.tree_work import (
     check_rows,
@@ -58,14 +60,19 @@ class Part:
 
 def parts_of(
     source: Network, target: Network, domain: Domain, sets: tuple[Forbidden, ...],
-    slots: tuple[Slots, ...],
+    slots: tuple[Slots, ...], codes: tuple[Codes, ...] | None = None,
 ) -> Iterator[Part]:
-    """The boxes of the domain, each with the networks in its coordinates, one after the other."""
+    """The boxes of the domain, each with the networks in its coordinates, one after the other.
+    codes: of the sweep that the networks go through first."""
     for network in (source, target):
         check_rows(network)
     check_slots(slots, source.dimension, max(source.output_dimension, target.output_dimension))
-    first, second = (unit_layers(net, curved=True) for net in (source, target))
-    for box in boxes_of(bound_to(domain, source.dimension)):
+    domain = bound_to(domain, source.dimension)
+    if codes is None:
+        first, second = (unit_layers(net, curved=True) for net in (source, target))
+    else:
+        first, second = swept_layers(source, target, domain, codes)
+    for box in boxes_of(domain):
         middle, half = (box.low + box.high) * HALF, (box.high - box.low) * HALF
         constant = concatenate([Exact.of([1]), middle]).reduced()
         stretch = Exact.eye(len(half)) * half
@@ -121,7 +128,7 @@ def closed_by_trees(
         if wanted:
             raise CertificateRejected("tree", f"no tree closes set {min(wanted)} on part {part}")
     worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
-    for part, made in enumerate(parts_of(source, target, domain, sets, data.slots)):
+    for part, made in enumerate(parts_of(source, target, domain, sets, data.slots, data.codes)):
         check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs)
         bounds = Differential(made.pair, ops)
         for number, tree in trees[part]:

@@ -15,6 +15,8 @@ import numpy as np
 
 from isoform.certificate.arrays import Arrays, fetch, fetch_exact, fetch_index, listed, malformed
 from isoform.certificate.arrays import whole as integer
+from isoform.certificate.code_evidence import decode_codes, encode_codes
+from isoform.certificate.codes import Codes
 from isoform.certificate.leaf_hints import Hints, decode_hints, encode_hints
 from isoform.network.linear_map import Constant
 from isoform.network.paired import Slots
@@ -46,11 +48,13 @@ class Tree:
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
     """slots: which units lie side by side; bits: of the fixed point; trees: together they close
-    every forbidden set on every part of the domain."""
+    every forbidden set on every part of the domain. codes: of an exact sweep, where the slots are
+    about the layers that it leaves (`swept_layers`)."""
 
     slots: tuple[Slots, ...]
     bits: int
     trees: tuple[Tree, ...]
+    codes: tuple[Codes, ...] | None = None
 
 
 def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
@@ -65,7 +69,10 @@ def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
          "hints": encode_hints(tree.hints, arrays)}
         for tree in data.trees
     ]
-    return {"slots": layers, "bits": data.bits, "trees": trees}
+    record: dict[str, Any] = {"slots": layers, "bits": data.bits, "trees": trees}
+    if data.codes is not None:
+        record["codes"] = [encode_codes(entry, arrays) for entry in data.codes]
+    return record
 
 
 def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
@@ -81,7 +88,10 @@ def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
              decode_hints(record.get("hints"), arrays))
         for record in listed(data, "trees")
     )
-    return Trees(slots, integer(data.get("bits")), trees)
+    codes = None
+    if "codes" in data:
+        codes = tuple(decode_codes(entry, arrays) for entry in listed(data, "codes"))
+    return Trees(slots, integer(data.get("bits")), trees, codes)
 
 
 def typed(value: Constant, dtype: Any) -> np.ndarray:

@@ -25,10 +25,10 @@ BEYOND = 1 << (GRID + 80)  # stands in for a missing bound: the fewer, the bette
 Row = dict[int, Fraction]
 
 
-def stable(range_: Range) -> tuple[bool, bool]:
-    """Whether a range of one row shows it to be never positive, and never negative."""
-    dead = not range_.open_high[0] and range_.high[0] <= 0
-    return dead, not range_.open_low[0] and range_.low[0] >= 0
+def stable(known: Range, i: int = 0) -> tuple[bool, bool]:
+    """Whether the range of row i shows it to be never positive, and never negative."""
+    dead = not known.open_high[i] and known.high[i] <= 0
+    return dead, not known.open_low[i] and known.low[i] >= 0
 
 
 class Peeling:
@@ -49,17 +49,17 @@ class Peeling:
         self.worth = 0 < per_unit * rows.nonzeros <= MOST_TERMS
 
     def slopes(self, i: int) -> tuple[bool, np.ndarray] | None:
-        """Whether row i is dead (else linear), and slopes that prove it; None where none do."""
+        """Whether row i is dead (else linear), and slopes that prove it up to their rounding; None
+        where none do."""
         row = self.rows.row_fractions(i)
         for dead in (False, True):
             found = self.peeled({k: -v for k, v in row.items()} if dead else row)
             if found is None:
                 continue
-            slopes = np.zeros((1, self.basis.width), dtype=np.uint16)
+            slopes = np.zeros(self.basis.width, dtype=np.uint16)
             for column, slope in found.items():
-                slopes[0, column] = round(slope * (1 << HINT_BITS))
-            if stable(backward_range(self.rows.take([i]), self.basis, slopes))[0 if dead else 1]:
-                return dead, slopes[0]
+                slopes[column] = round(slope * (1 << HINT_BITS))
+            return dead, slopes
         return None
 
     def peeled(self, row: Row) -> Row | None:
@@ -128,8 +128,15 @@ def by_peeling(
     peeling = Peeling(basis, rows.take(units))
     if not peeling.worth:
         return {}
-    found = ((i, peeling.slopes(place)) for place, i in enumerate(units.tolist()))
-    return {i: slopes for i, slopes in found if slopes is not None}
+    tried = {i: peeling.slopes(place) for place, i in enumerate(units.tolist())}
+    found = {i: slopes for i, slopes in tried.items() if slopes is not None}
+    if not found:
+        return {}
+    known = backward_range(
+        rows.take(list(found)), basis, np.array([slopes for _, slopes in found.values()])
+    )
+    sure = {i: stable(known, at) for at, i in enumerate(found)}
+    return {i: hint for i, hint in found.items() if sure[i][0 if hint[0] else 1]}
 
 
 def by_programme(
