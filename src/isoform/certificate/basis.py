@@ -24,7 +24,8 @@ GRID = 96  # ranges and radii are multiples of 2^-GRID
 ONE = 1 << GRID
 SLOPE_BITS = 24
 HINT_BITS = 15
-LONG = 384  # bits of denominator above which rows of a backward pass are rounded, outward
+LONG = 384  # bits of denominator above which rows of a backward pass are rounded, outward;
+# 16 times as many where slopes are given: they are to show that nothing is left over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,7 +254,7 @@ def upper_end(
             rows = substituted(rows, block, basis, slopes)
             if rows.denominator.bit_length() > LONG:
                 rows = rows.reduced()
-            if rows.denominator.bit_length() > LONG:
+            if rows.denominator.bit_length() > (LONG if slopes is None else 16 * LONG):
                 rows = shortened(rows, basis)
     ends = interval_range(rows, basis)
     return ends.high, ends.open_high
