@@ -149,7 +149,7 @@ MUTANTS = [
      "state = Value(y.rows.take(head), 0 * y.radius[head])"),
     (SWEEP, "unrolled", "state = Value(y.rows.take(head), y.radius[head])", "pass"),
     (SWEEP, "applied", "value.radius[operator.indices]", "0 * value.radius[operator.indices]"),
-    (CONCLUSION, "swept", "next(recorded, None) is not None", "False"),
+    (SWEEP, "replayed", "next(recorded, None) is not None", "False"),
     (CONCLUSION, "conclude", "if rows.nonzeros or radius.any()", "if rows.nonzeros"),
     (CONCLUSION, "conclude", "if rows.nonzeros or radius.any()", "if radius.any()"),
     (CONCLUSION, "conclude", "- allowed).sign() > 0", "- allowed - allowed).sign() > 0"),

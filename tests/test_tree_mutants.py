@@ -17,13 +17,14 @@ import pytest
 
 import test_differential as bounds_judged
 import test_fixed as numbers_judged
+import test_swept_layers as layers_judged
 import test_tree_attack as attacks
 import test_tree_certificate as trees_judged
 from test_checker_mutants import planted
 
-FIXED, RELAXATION, DIFFERENTIAL, CLOSING, TREE = (
+FIXED, RELAXATION, DIFFERENTIAL, CLOSING, TREE, LAYERS, SWEEP = (
     f"isoform.certificate.{name}" for name in
-    ("fixed", "relaxation", "differential", "closing", "tree")
+    ("fixed", "relaxation", "differential", "closing", "tree", "swept_layers", "sweep")
 )
 PAIRED, CLAIM = "isoform.network.paired", "isoform.network.claim"
 
@@ -129,6 +130,24 @@ MUTANTS = [
     (TREE, "split", "value] = -1", "value] = 1"),
     (TREE, "shape_of", "or 2 * len(inner) + 1 != count", ""),
     (TREE, "shape_of", "(place[inner] < 0) |", ""),
+    (TREE, "parts_of", "swept_layers(source, target, domain, codes)",
+     "swept_layers(source, source, domain, codes)"),
+    (TREE, "parts_of", "swept_layers(source, target, domain, codes)",
+     "swept_layers(source, target, boxes_of(domain)[0], codes)"),
+    (LAYERS, "swept_layers", "layers_of(first, basis), layers_of(second, basis)",
+     "layers_of(first, basis), layers_of(first, basis)"),
+    (LAYERS, "layers_of", "if not value.is_exact:", "if False:"),
+    (LAYERS, "layers_of", 'basis.arguments(here, "relu")',
+     'basis.arguments(units[: len(here)], "relu")'),
+    (LAYERS, "layers_of", "place[units] = np.arange(1 + d, 1 + d + len(units))",
+     "place[units] = np.arange(1 + d, 1 + d + len(units))[::-1]"),
+    (LAYERS, "depths", 'block.kind != "relu"', "False"),
+    (LAYERS, "depths", "used[block.arguments.take(wanted).columns] = True", "pass"),
+    (LAYERS, "depths", "1 + depth[block.arguments.row(i)[0]].max(initial=0)", "1"),
+    (LAYERS, "moved", "columns = place[rows.columns]", "columns = rows.columns"),
+    (LAYERS, "moved", "columns, rows.data,", "columns, abs(rows.data),"),
+    (LAYERS, "moved", "rows.data, rows.denominator", "rows.data, 2 * rows.denominator"),
+    (SWEEP, "replayed", "next(recorded, None) is not None", "False"),
     (PAIRED, "moved", "1 / factor[unit] if", "factor[unit] if"),
     (PAIRED, "moved", "return found.scaled_rows(Exact.of(np.array(inverse, dtype=object)))",
      "return found or found.scaled_rows(Exact.of(np.array(inverse, dtype=object)))"),
@@ -203,13 +222,22 @@ def judge_trees(folder: Path) -> None:
     attacks.campaign(0, 30, 4)
 
 
+def judge_layers() -> None:
+    layers_judged.judge_trees()
+    layers_judged.test_radii_other_units_and_codes_too_many_leave_none()
+    layers_judged.test_layers_compute_what_the_network_does_whatever_the_codes()
+    layers_judged.test_two_layers_stay_two()
+
+
 def battery(folder: Path, module: str = FIXED) -> None:
     """Fails, one way or another, on a checker with an error; what is about it comes first."""
     def trees() -> None:
         judge_trees(folder)
 
-    judges = [judge_numbers, judge_bounds, trees]
-    if module in (RELAXATION, DIFFERENTIAL):
+    judges = [judge_numbers, judge_bounds, judge_layers, trees]
+    if module in (LAYERS, SWEEP, TREE):
+        judges = [judge_layers, trees, judge_bounds, judge_numbers]
+    elif module in (RELAXATION, DIFFERENTIAL):
         judges = [judge_bounds, trees, judge_numbers]
     elif module != FIXED:
         judges = [trees, judge_bounds, judge_numbers]

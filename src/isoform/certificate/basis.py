@@ -24,7 +24,8 @@ GRID = 96  # ranges and radii are multiples of 2^-GRID
 ONE = 1 << GRID
 SLOPE_BITS = 24
 HINT_BITS = 15
-LONG = 384  # bits of denominator above which rows of a backward pass are rounded, outward
+LONG = 384  # bits of denominator above which rows of a backward pass are rounded, outward;
+# 16 times as many where slopes are given: they are to show that nothing is left over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +54,8 @@ class Range:
 
     def relu(self) -> Range:
         """The range of max(v, 0)."""
-        low = np.where(self.open_low, 0, np.maximum(self.low, 0))
-        return Range(
-            as_array(low), as_array(np.maximum(self.high, 0)),
-            np.zeros(len(low), dtype=bool), self.open_high,
-        )
+        low, no = np.where(self.open_low, 0, np.maximum(self.low, 0)), np.zeros(len(self.low), bool)
+        return Range(as_array(low), as_array(np.maximum(self.high, 0)), no, self.open_high)
 
     def magnitude(self) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of |v| and where there is none."""
@@ -255,6 +253,8 @@ def upper_end(
         if block.kind == "relu":
             rows = substituted(rows, block, basis, slopes)
             if rows.denominator.bit_length() > LONG:
+                rows = rows.reduced()
+            if rows.denominator.bit_length() > (LONG if slopes is None else 16 * LONG):
                 rows = shortened(rows, basis)
     ends = interval_range(rows, basis)
     return ends.high, ends.open_high
@@ -265,9 +265,11 @@ def substituted(
 ) -> ExactSparse:
     """Rows that are >= the given ones on the domain, without those of the block's units that have
     a line on the side that is needed: the lower lines need no bounds, the chord does."""
+    inside = (rows.columns >= block.start) & (rows.columns < block.stop)
+    if not inside.any():
+        return rows
     bounded = ~(block.before.open_low | block.before.open_high)
     low, high = block.before.low, block.before.high
-    inside = (rows.columns >= block.start) & (rows.columns < block.stop)
     unit = np.where(inside, rows.columns - block.start, 0)
     inside &= bounded[unit] | np.asarray(rows.data < 0, dtype=bool)
     if not inside.any():
@@ -314,7 +316,5 @@ def shortened(rows: ExactSparse, basis: Basis) -> ExactSparse:
         rows.shape, filled, np.zeros(len(filled), dtype=np.int64), price[filled],
         1 << (bits + GRID),
     )
-    short = ExactSparse.of_triplets(
-        rows.shape, rows.row_numbers(), rows.columns, cut, 1 << bits
-    )
+    short = ExactSparse.of_triplets(rows.shape, rows.row_numbers(), rows.columns, cut, 1 << bits)
     return short + prices

@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 from isoform.certificate.basis import GRID, Basis, Range, backward_range, interval_range
-from isoform.certificate.codes import Asked, Codes, Value
+from isoform.certificate.codes import Value
 from isoform.certificate.evidence import Sweep
-from isoform.certificate.sweep import run
+from isoform.certificate.sweep import replayed
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Avoids, Comparison, Equal, SameDecision, Within, brief, tolerances
 from isoform.network.domain import Domain, hull
@@ -26,18 +26,7 @@ def swept(
 ) -> Fraction:
     """Run both networks over one basis with the recorded codes, then bound the difference."""
     basis = Basis.on(hull(domain), source.dimension)
-    recorded = iter(data.codes)
-
-    def decide(asked: Asked) -> Codes:
-        codes = next(recorded, None)
-        if codes is None:
-            raise CertificateRejected("sweep", "fewer codes than non-linear nodes")
-        return codes
-
-    first = run(source, basis, decide)
-    second = run(target, basis, decide)
-    if next(recorded, None) is not None:
-        raise CertificateRejected("sweep", "more codes than non-linear nodes")
+    first, second = replayed(data.codes, source, target, basis)
     return conclude(first, second, basis, relation, data.backward)
 
 

@@ -6,20 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from isoform.certificate.arrays import (
-    Arrays,
-    fetch,
-    fetch_exact,
-    fetch_index,
-    listed,
-    malformed,
-    text,
-    whole,
-)
+from isoform.certificate.arrays import Arrays, fetch_exact, listed, malformed, text, whole
 from isoform.certificate.cell_evidence import CommonCells, decode_cells, encode_cells
-from isoform.certificate.codes import Code, Codes
+from isoform.certificate.code_evidence import decode_codes, encode_codes
+from isoform.certificate.codes import Codes
 from isoform.certificate.region_evidence import Regions, decode_regions, encode_regions
 from isoform.certificate.tree_evidence import Trees, decode_trees, encode_trees
 from isoform.network.linear_map import Constant
@@ -88,24 +78,6 @@ def encode_evidence(item: Evidence, arrays: Arrays) -> dict[str, Any]:
             return record | {"kind": "cells", "data": encode_cells(item.data, arrays)}
 
 
-def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
-    """Codes in runs; partners and factors as arrays where there are any."""
-    edges = np.flatnonzero(np.diff(codes.code)) + 1
-    starts = np.concatenate(([0], edges)) if len(codes.code) else edges
-    lengths = np.diff(np.concatenate((starts, [len(codes.code)])))
-    runs = [[int(codes.code[s]), int(n)] for s, n in zip(starts, lengths, strict=True)]
-    record: dict[str, Any] = {"runs": runs}
-    if codes.backward:
-        record["backward"] = True
-    if len(codes.partner):
-        record["partner"] = arrays.add(codes.partner.astype(np.int64))
-        record["factor"] = arrays.add(codes.factor.reduced())
-    if codes.refined is not None and codes.slopes is not None:
-        record["refined"] = arrays.add(codes.refined.astype(np.int64))
-        record["slopes"] = arrays.add(codes.slopes.astype(np.uint16))
-    return record
-
-
 def decode_items(records: list[Any], arrays: list[Constant]) -> tuple[Evidence, ...]:
     """All items; the units that their runs speak of are counted before any array is made."""
     units = sum(
@@ -141,27 +113,3 @@ def decode_evidence(record: Any, arrays: list[Constant]) -> Evidence:
         case name:
             raise malformed(f"unknown kind of evidence {name!r:.40}")
     return Evidence(text(record, "id"), found, tuple(map(str, listed(record, "uses"))))
-
-
-def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
-    runs = [(whole(code), whole(length)) for code, length in listed(record, "runs")]
-    if any(code > max(Code) for code, _ in runs):
-        raise malformed("codes of units that cannot be")
-    code = np.concatenate(
-        [np.zeros(0, np.uint8), *(np.full(n, c, dtype=np.uint8) for c, n in runs)]
-    )
-    empty = Codes.all_new(0)
-    merges, slopes = "partner" in record, None
-    if "slopes" in record:
-        held = fetch(arrays, record["slopes"])
-        if not isinstance(held, np.ndarray) or held.dtype != np.uint16 or held.ndim != 2:
-            raise malformed("slopes that are no matrix of 16-bit numbers")
-        slopes = held
-    return Codes(
-        code=code,
-        partner=fetch_index(arrays, record["partner"]) if merges else empty.partner,
-        factor=fetch_exact(arrays, record.get("factor")) if merges else empty.factor,
-        backward=record.get("backward") is True,
-        refined=None if slopes is None else fetch_index(arrays, record.get("refined")),
-        slopes=slopes,
-    )

@@ -8,10 +8,12 @@ searches for, the checker with the recorded ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from isoform.certificate.basis import Basis, row_sums
-from isoform.certificate.codes import Decide, Value, failed, short_enough
+from isoform.certificate.codes import Asked, Codes, Decide, Value, failed, short_enough
 from isoform.certificate.staircase import rounded
 from isoform.certificate.units import multiplied, opaque, rectified, stepped
 from isoform.network.linear_map import exact
@@ -40,6 +42,25 @@ def run(network: Network, basis: Basis, decide: Decide) -> Value:
     n = network.dimension
     start = Value(basis.start.widened(basis.width), integers([0] * n, (n,)))
     return run_from(network, start, basis, decide)
+
+
+def replayed(
+    codes: Sequence[Codes], source: Network, target: Network, basis: Basis
+) -> tuple[Value, Value]:
+    """Both networks over one basis with recorded codes, no fewer and no more than it takes."""
+    recorded = iter(codes)
+
+    def decide(asked: Asked) -> Codes:
+        found = next(recorded, None)
+        if found is None:
+            raise failed("fewer codes than non-linear nodes")
+        return found
+
+    first = run(source, basis, decide)
+    second = run(target, basis, decide)
+    if next(recorded, None) is not None:
+        raise failed("more codes than non-linear nodes")
+    return first, second
 
 
 def run_from(network: Network, start: Value, basis: Basis, decide: Decide) -> Value:

@@ -16,12 +16,14 @@ import numpy as np
 
 from isoform.certificate.arrays import malformed
 from isoform.certificate.closing import Forms, forms_of
+from isoform.certificate.codes import Codes
 from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.faces import Faces, faces_of
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.softmax_end import before_softmax
+from isoform.certificate.swept_layers import swept_layers
 from isoform.certificate.tree_evidence import Split, Tree, Trees
 from isoform.certificate.tree_work import (
     check_rows,
@@ -61,14 +63,19 @@ class Part:
 
 def parts_of(
     source: Network, target: Network, domain: Domain, sets: tuple[Forbidden, ...],
-    slots: tuple[Slots, ...],
+    slots: tuple[Slots, ...], codes: tuple[Codes, ...] | None = None,
 ) -> Iterator[Part]:
-    """The boxes of the domain, each with the networks in its coordinates, one after the other."""
+    """The boxes of the domain, each with the networks in its coordinates, one after the other.
+    codes: of the sweep that the networks go through first."""
     for network in (source, target):
         check_rows(network)
     check_slots(slots, source.dimension, max(source.output_dimension, target.output_dimension))
-    first, second = (unit_layers(net, curved=True) for net in (source, target))
-    for place in places_of(bound_to(domain, source.dimension)):
+    domain = bound_to(domain, source.dimension)
+    if codes is None:
+        first, second = (unit_layers(net, curved=True) for net in (source, target))
+    else:
+        first, second = swept_layers(source, target, domain, codes)
+    for place in places_of(domain):
         box = box_around(place)
         middle, half = (box.low + box.high) * HALF, (box.high - box.low) * HALF
         constant = concatenate([Exact.of([1]), middle]).reduced()
@@ -135,7 +142,7 @@ def closed_by_trees(
         if wanted:
             raise CertificateRejected("tree", f"no tree closes set {min(wanted)} on part {part}")
     worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
-    for part, made in enumerate(parts_of(source, target, domain, sets, data.slots)):
+    for part, made in enumerate(parts_of(source, target, domain, sets, data.slots, data.codes)):
         faces = made.faces if data.faces else None
         check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs,
                    0 if faces is None else len(faces))

@@ -15,6 +15,8 @@ import numpy as np
 
 from isoform.certificate.arrays import Arrays, fetch, fetch_exact, fetch_index, listed, malformed
 from isoform.certificate.arrays import whole as integer
+from isoform.certificate.code_evidence import decode_codes, encode_codes
+from isoform.certificate.codes import Codes
 from isoform.certificate.leaf_hints import Hints, decode_hints, encode_hints
 from isoform.network.linear_map import Constant
 from isoform.network.paired import Slots
@@ -47,12 +49,14 @@ class Tree:
 class Trees:
     """slots: which units lie side by side; bits: of the fixed point; trees: together they close
     every forbidden set on every part of the domain. faces: whether the rows of the domain take
-    part; without that trees are about the boxes around it."""
+    part; without that trees are about the boxes around it. codes: of an exact sweep, where the
+    slots are about the layers that it leaves (`swept_layers`)."""
 
     slots: tuple[Slots, ...]
     bits: int
     trees: tuple[Tree, ...]
     faces: bool = False
+    codes: tuple[Codes, ...] | None = None
 
 
 def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
@@ -67,8 +71,12 @@ def encode_trees(data: Trees, arrays: Arrays) -> dict[str, Any]:
          "hints": encode_hints(tree.hints, arrays)}
         for tree in data.trees
     ]
-    record = {"slots": layers, "bits": data.bits, "trees": trees}
-    return record | {"faces": True} if data.faces else record
+    record: dict[str, Any] = {"slots": layers, "bits": data.bits, "trees": trees}
+    if data.faces:
+        record["faces"] = True
+    if data.codes is not None:
+        record["codes"] = [encode_codes(entry, arrays) for entry in data.codes]
+    return record
 
 
 def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
@@ -84,7 +92,10 @@ def decode_trees(data: dict[str, Any], arrays: list[Constant]) -> Trees:
              decode_hints(record.get("hints"), arrays))
         for record in listed(data, "trees")
     )
-    return Trees(slots, integer(data.get("bits")), trees, data.get("faces") is True)
+    codes = None
+    if "codes" in data:
+        codes = tuple(decode_codes(entry, arrays) for entry in listed(data, "codes"))
+    return Trees(slots, integer(data.get("bits")), trees, data.get("faces") is True, codes)
 
 
 def typed(value: Constant, dtype: Any) -> np.ndarray:

@@ -236,7 +236,8 @@ def approximately(value: Fraction) -> float:
 
 def longest(values: np.ndarray) -> int:
     """Bits of the largest integer of an object array."""
-    return max((value.bit_length() for value in values.ravel().tolist()), default=0)
+    listed = values.ravel().tolist()
+    return max(max(listed, default=0), -min(listed, default=0)).bit_length()
 
 
 def integers(values: Iterable[int], shape: tuple[int, ...]) -> np.ndarray:

@@ -3,8 +3,9 @@
 
 Units are compared by their pre-activations at sample points. Layers are paired in order so that as
 many units as possible find a partner, units within two layers by a minimum-cost assignment;
-whoever has no partner stands alone. Nothing here needs to be right: every choice of slots gives the
-same functions.
+whoever has no partner stands alone. Where units of one layer belong beside units of several ones,
+they are spread over slots of their own depth (`alignment_across`). Nothing here needs to be right:
+every choice of slots gives the same functions.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from isoform.network.unit_layers import UnitLayers
 from isoform.numerics.exact import Exact
 from isoform.numerics.smooth import SMOOTH
 from isoform.numerics.sparse import ExactSparse
+from isoform.verify.alignment_across import across, small_enough
 from isoform.verify.signatures import sample
 
 ALIKE = 0.3  # largest distance of signatures, relative to the longer, of a pair worth following
@@ -45,7 +47,17 @@ def aligned(source: UnitLayers, target: UnitLayers, box: Box, seed: int) -> tupl
         [matched(a, b, one.name, two.name) for b, two in zip(second, target.layers, strict=True)]
         for a, one in zip(first, source.layers, strict=True)
     ]
-    return tuple(slots_of(source, target, matches))
+    in_order = tuple(slots_of(source, target, matches))
+    every = min(source.units, target.units)
+    if pairs(in_order) == every or not small_enough(source, target):
+        return in_order
+    crossing = across(source, target, (first, second), matched, factor)
+    return crossing if pairs(crossing) > pairs(in_order) else in_order
+
+
+def pairs(slots: tuple[Slots, ...]) -> int:
+    """How many slots hold two units."""
+    return sum(int(((s.source != NOBODY) & (s.target != NOBODY)).sum()) for s in slots)
 
 
 def signatures(layers: UnitLayers, points: np.ndarray) -> list[np.ndarray]:

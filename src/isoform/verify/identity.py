@@ -24,8 +24,8 @@ from isoform.network.network import Network
 from isoform.numerics.enclosure import nearest_integers
 from isoform.numerics.exact import Exact, as_array, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
-from isoform.verify.relaxation import Relaxation
 from isoform.verify.signatures import SAMPLES, common_ratio, nearest, phi, sample, short
+from isoform.verify.stable_units import by_peeling, by_programme
 
 LOOSE = Fraction(1, 5)  # largest radius that a merge may bring, against the range of the unit
 MIRRORED = (  # phi(-z) follows from phi(z)
@@ -129,8 +129,8 @@ class Search:
         slopes: dict[int, np.ndarray] = {}
         if asked.kind in ("relu", "step"):
             known = self.settle(asked, rows, made)
-            if self.programme and asked.kind == "relu":
-                slopes = self.settle_by_programme(rows, known, made)
+            if asked.kind == "relu":
+                slopes = self.settle_by_slopes(rows, known, made)
         leaders: dict[tuple, int] = {}
         followers: list[tuple[int, int, Fraction]] = []
         scales: dict[int, tuple[tuple, Fraction]] = {}
@@ -181,35 +181,18 @@ class Search:
         made.code[dead.astype(bool) & ~known.open_high] = Code.DEAD
         return known
 
-    def settle_by_programme(
+    def settle_by_slopes(
         self, rows: ExactSparse, known: Range, made: Choice
     ) -> dict[int, np.ndarray]:
-        """Units that a linear programme shows to be stable, with the slopes that prove it.
-
-        Only units whose range reaches over zero by less than a third of its length are tried, and
-        a unit is settled only where the exact bound with these slopes holds.
-        """
-        if not self.basis.blocks:
-            return {}
-        relaxation = None
-        found: dict[int, np.ndarray] = {}
-        for i in np.flatnonzero(made.code == Code.NEW).tolist():
-            if known.open_low[i] or known.open_high[i]:
-                continue
-            dead = known.high[i] <= -known.low[i]
-            over, whole = min(known.high[i], -known.low[i]), known.high[i] - known.low[i]
-            if 3 * over > whole:
-                continue
-            relaxation = relaxation or Relaxation(self.basis)
-            row = rows.take([i])
-            value, slopes = relaxation.slopes(row, upper=bool(dead))
-            if (value > 0) if dead else (value < 0):
-                continue
-            exact_range = backward_range(row, self.basis, slopes.reshape(1, -1))
-            if (exact_range.high[0] <= 0) if dead else (exact_range.low[0] >= 0):
-                made.code[i] = Code.DEAD if dead else Code.LINEAR
-                found[i] = slopes
-        return found
+        """Units that slopes of their own show to be stable, and these slopes."""
+        found = by_peeling(rows, self.basis, np.flatnonzero(made.code == Code.NEW))
+        if self.programme:
+            left = np.flatnonzero(made.code == Code.NEW)
+            left = left[~np.isin(left, list(found))]
+            found |= by_programme(rows, known, self.basis, left)
+        for i, (dead, _) in found.items():
+            made.code[i] = Code.DEAD if dead else Code.LINEAR
+        return {i: slopes for i, (_, slopes) in found.items()}
 
     def range_of(self, rows: ExactSparse) -> Range:
         return backward_range(rows, self.basis) if self.backward else interval_range(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from isoform.certificate.codes import Codes
 from isoform.certificate.curves import CURVES
 from isoform.certificate.differential import Differential
 from isoform.certificate.softmax_end import before_softmax
@@ -20,7 +21,7 @@ from isoform.network.claim import Equal, RegionCount, Within, tolerances
 from isoform.network.network import Network
 from isoform.network.operators import Concat, Linear, Select
 from isoform.network.paired import Slots
-from isoform.network.unit_layers import unit_layers, unit_name
+from isoform.network.unit_layers import unit_name
 from isoform.numerics.exact import approximately
 from isoform.numerics.smooth import SMOOTH
 from isoform.verify.alignment import aligned
@@ -28,6 +29,7 @@ from isoform.verify.branch import Search
 from isoform.verify.branch_state import State
 from isoform.verify.branch_trees import shortened
 from isoform.verify.branch_workers import Pace, together, undisturbed
+from isoform.verify.compared_layers import compared
 from isoform.verify.floats import Floats
 from isoform.verify.question import Question
 
@@ -46,7 +48,8 @@ class Branching:
     workers: processes that take part after the first second. state: where the search is kept.
     phased: whether searches follow inputs through both phases of units. allowed: what is added to
     `worst` for an upper value of the largest difference, where the claim is about one; lower: the
-    lower value, for progress.
+    lower value, for progress. codes: of the sweep that the networks went through before their units
+    were paired.
     """
 
     slots: tuple[Slots, ...]
@@ -61,6 +64,7 @@ class Branching:
     allowed: float | None = None
     lower: float = 0.0
     pace: Pace = field(default_factory=Pace)
+    codes: tuple[Codes, ...] | None = None
 
     def begin(self, margin: float) -> None:
         """Start, unless the search has begun. margin: by how much doubles have to be below what
@@ -180,7 +184,8 @@ class Branching:
 
     def evidence(self, bits: int) -> Trees:
         trees = tuple(tree for search in self.searches for tree in search.trees())
-        return Trees(self.slots, bits, trees, any(len(part.faces) for part in self.parts))
+        faces = any(len(part.faces) for part in self.parts)
+        return Trees(self.slots, bits, trees, faces, self.codes)
 
 
 def branching(question: Question) -> Branching | None:
@@ -195,17 +200,20 @@ def branching(question: Question) -> Branching | None:
     if weight(source) + weight(target) > MOST_WEIGHTS:
         return None
     try:
-        layers = unit_layers(source, curved=True), unit_layers(target, curved=True)
+        found = compared(source, target, question.box)
+        layers = found.source, found.target
         if any(layer.name not in CURVES for net in layers for layer in net.layers):
             return None
         slots = aligned(*layers, question.box, question.context.seed)
         sets = sets_of(relation, source.dimension, source.output_dimension)
-        parts = list(parts_of(source, target, question.claim.domain, sets, slots))
+        parts = list(parts_of(source, target, question.claim.domain, sets, slots, found.codes))
         for part in parts:
             check_defined(part)
     except (UnsupportedModel, CertificateRejected):
         return None
-    made = Branching(slots, parts, len(sets), workers=question.context.workers)
+    made = Branching(
+        slots, parts, len(sets), workers=question.context.workers, codes=found.codes
+    )
     if isinstance(relation, Equal | Within) and before.share == 1:
         made.allowed = approximately(tolerances(relation, source.output_dimension).max_abs())
     return made
