@@ -216,7 +216,8 @@ def hinted(faces: list[float]) -> Certificate:
     hints = Hints(
         np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int64),
         np.zeros(0, np.int32), np.zeros(0, np.float32), np.full((1, 2), 255, np.uint8),
-        np.zeros((1, 1), np.float32), table,
+        np.zeros((1, 1), np.float32), table, np.zeros(1, np.int64), np.zeros(0, np.int32),
+        np.zeros((0, 2), np.float32), np.zeros((0, 0), np.uint16),
     )
     base = proof_of(0, F, G, CLAIM, slots=BESIDE, faces=True)
     tree = replace(leaf(0, 1), hints=hints)

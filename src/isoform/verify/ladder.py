@@ -38,7 +38,7 @@ from isoform.verify.trees import BITS, MARGINS, Branching, branching, unreached
 from isoform.verify.upper_value import certified
 
 FIRST_BOXES, FIRST_SECONDS = 128, 0.3  # of splitting before the attack
-GLANCE = 0.1  # seconds of an attack before anything else
+GLANCE = 0.02  # seconds of an attack before anything else
 UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, or not equal
 MOST_REGIONS = 100_000
 FEW_INPUTS = 3  # up to so many free inputs, regions are enumerated before boxes are split
