@@ -118,6 +118,8 @@ MUTANTS = [
     (RELATIONS, "related", "known.high[0] == 0 and not strict", "False"),
     (RELATIONS, "related", "known.high[0] > 0", "False"),
     (RELATIONS, "related", "known.open_high[0] or", ""),
+    (RELATIONS, "related", "<< len(rows) > MOST_TERMS", "> MOST_TERMS"),
+    (RESIDUE, "put_related", "len(which) > MOST_RELATED", "False"),
     (RELATIONS, "place_of", "pattern & ((1 << j) - 1)", "0"),
     (RELATIONS, "checked_row", "relation.multipliers.numerator < 0", "False"),
     (RELATIONS, "checked_row", "k <= MOST_HINGES", "True"),
@@ -302,6 +304,7 @@ def battery() -> None:
     relations.judge_shapes()
     relations.judge_codes()
     relations.judge_ties()
+    relations.judge_sizes()
     relations.judge_nodes()
     relations.test_what_is_accepted_is_so()
     judge.judge_invariants(4, 60, smooth=False)

@@ -309,6 +309,40 @@ def judge_shapes() -> None:
             related(argument, relation, basis)
 
 
+def judge_sizes() -> None:
+    """Small files do not ask for much: long rows with many patterns, many relations of a node."""
+    wide = Basis.on(Box([0] * 5000, [1] * 5000), 5000)
+    row = ExactSparse.of(Exact.of([[0, *[1] * 5000]]))
+    for _ in range(MOST_HINGES):
+        wide.append("relu", row, Range.between(0, 5000, 1), Range.between(0, 5000, 1))
+    below = -row
+    for k, fits in ((1, True), (MOST_HINGES, False)):
+        relation = relation_of({}, [0] * ((2 << k) - 1), [[0] * k + [1]] * (2 << k),
+                               tuple(range(5001, 5001 + k)))
+        if fits:
+            assert related(below, relation, wide).nonzeros == 0
+            continue
+        with pytest.raises(CertificateRejected, match="too long"):
+            related(below, relation, wide)
+    unit = Claim(Equal(), Box([0], [1]))
+    for count, fits in ((3, True), (1025, False)):
+        codes = Codes(
+            code=np.full(count, Code.RELATION, dtype=np.uint8),
+            partner=np.zeros(count, dtype=np.int64), factor=Exact.of([1] * count),
+            relations=(relation_of({}, [0], [[0], [1]], ()),),
+        )
+        proof = swept(net([[1]] * count, [-1] * count, Relu()), net([[0]] * count), unit, codes)
+        if fits:
+            check(proof)
+            continue
+        with pytest.raises(CertificateRejected, match="relations of one node"):
+            check(proof)
+
+
+def test_sizes() -> None:
+    judge_sizes()
+
+
 def test_arrays_that_do_not_fit() -> None:
     judge_shapes()
 

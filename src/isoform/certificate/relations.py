@@ -23,6 +23,7 @@ from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse
 
 MOST_HINGES = 7  # units of a relation beside its own: 256 patterns
+MOST_TERMS = 1 << 20  # entries of its rows, for all patterns
 
 Row = dict[int, Fraction]
 
@@ -54,6 +55,8 @@ def related(argument: ExactSparse, relation: Relation, basis: Basis) -> ExactSpa
     ]
     rows.append(argument.row_fractions(0))
     row = result.row_fractions(0)
+    if sum(map(len, (*rows, row))) << len(rows) > MOST_TERMS:
+        raise failed("a relation of rows that are too long for so many patterns")
     for pattern in range(1 << len(rows)):
         on = [bool(pattern >> j & 1) for j in range(len(rows))]
         *forms, value = (on_sides(each, hinges, rows, on) for each in (*rows, row))

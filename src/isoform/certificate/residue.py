@@ -16,6 +16,8 @@ from isoform.certificate.relations import related
 from isoform.numerics.exact import as_array
 from isoform.numerics.sparse import ExactSparse
 
+MOST_RELATED = 1 << 10  # units of one node that are relations
+
 
 def with_residue(
     rows: ExactSparse, gap: ExactSparse, eta: np.ndarray, basis: Basis
@@ -69,6 +71,8 @@ def put_related(
     """RELATION: relu(p_i) = q on the domain, so |relu(v_i) - q| <= e_i."""
     which = np.flatnonzero(codes.code == Code.RELATION)
     chosen = ranks(codes, which)
+    if len(which) > MOST_RELATED:
+        raise failed(f"{len(which):,} relations of one node")
     if np.any(codes.factor.numerator[chosen] != codes.factor.denominator):
         raise failed("a relation with a factor")
     for i, number in zip(which.tolist(), codes.partner[chosen].tolist(), strict=True):
