@@ -20,6 +20,7 @@ import pytest
 
 import test_attack_random as judge
 import test_attack_rules as rules
+import test_relations as relations
 from attack_claims import (
     DEAD,
     EQUAL,
@@ -41,9 +42,10 @@ from isoform.network.claim import Claim, Equal, Within
 from isoform.network.domain import Binary, Box
 from isoform.network.operators import Relu
 
-UNITS, BASIS, CODES, SWEEP, CHECK, CONCLUSION, POINTS, ROUNDING, RESIDUE = (
+UNITS, BASIS, CODES, SWEEP, CHECK, CONCLUSION, POINTS, ROUNDING, RESIDUE, RELATIONS = (
     f"isoform.certificate.{name}" for name in
-    ("units", "basis", "codes", "sweep", "check", "conclusion", "points", "rounding", "residue")
+    ("units", "basis", "codes", "sweep", "check", "conclusion", "points", "rounding", "residue",
+     "relations")
 )
 DOMAIN, EVALUATE = "isoform.network.domain", "isoform.network.evaluate"
 SPARSE, ENCLOSURE, LINEAR_MAP = (
@@ -101,6 +103,34 @@ MUTANTS = [
      "Code.NEGATIVE)).all()", "False"),
     (RESIDUE, "put_followers", "made.rows_of(leader, basis).scaled_rows(factor)",
      "made.rows_of(leader, basis)"),
+    (RESIDUE, "put_related", "codes.factor.numerator[chosen] != codes.factor.denominator", "False"),
+    (RESIDUE, "put_related", "0 <= number < len(codes.relations)", "True"),
+    (RESIDUE, "put_related", "rows.take([i])", "rows.take([0])"),
+    (RESIDUE, "put_related", "row, e[i : i + 1]", "row, 0 * e[i : i + 1]"),
+    (RELATIONS, "related", "range(1 << len(rows))", "range(1 << len(rows) - 1)"),
+    (RELATIONS, "related", "range(1 << len(rows))", "range(0, 1 << len(rows), 2)"),
+    (RELATIONS, "related", "if on[-1] else {}", ""),
+    (RELATIONS, "related", "== value:", "is not None:"),
+    (RELATIONS, "related", "weight if side else -weight", "weight"),
+    (RELATIONS, "related", "weights[j] > 0 and", ""),
+    (RELATIONS, "related", "on[j] != bool(", "True or bool("),
+    (RELATIONS, "related", "on[j] != bool(", "on[j] == bool("),
+    (RELATIONS, "related", "known.high[0] == 0 and not strict", "False"),
+    (RELATIONS, "related", "known.high[0] > 0", "False"),
+    (RELATIONS, "related", "known.open_high[0] or", ""),
+    (RELATIONS, "related", "<< len(rows) > MOST_TERMS", "> MOST_TERMS"),
+    (RESIDUE, "put_related", "len(which) > MOST_RELATED", "False"),
+    (RELATIONS, "place_of", "pattern & ((1 << j) - 1)", "0"),
+    (RELATIONS, "checked_row", "relation.multipliers.numerator < 0", "False"),
+    (RELATIONS, "checked_row", "k <= MOST_HINGES", "True"),
+    (RELATIONS, "checked_row", "np.any(np.diff(hinges) <= 0)", "False"),
+    (RELATIONS, "checked_row", "column <= basis.inputs or", ""),
+    (RELATIONS, "checked_row", 'basis.block_of(column).kind != "relu"', "False"),
+    (RELATIONS, "checked_row", "part[-1] >= basis.width", "False"),
+    (RELATIONS, "on_sides", "if weight and on[j]:", "if weight:"),
+    (RELATIONS, "on_sides", "range(len(hinges) - 1, -1, -1)", "range(len(hinges))"),
+    (RELATIONS, "on_sides", "arguments[j], weight)", "arguments[j], abs(weight))"),
+    (RELATIONS, "add", "+ weight * value", "+ value"),
     (UNITS, "rectified", "unit if sign > 0 else unit - scaled", "unit"),
     (UNITS, "put_stable", "known.high[:first] + e[dead], 0", "known.high[:first], 0"),
     (UNITS, "put_stable", "known.high[:first] + e[dead], 0", "known.low[:first] + e[dead], 0"),
@@ -193,6 +223,7 @@ MUTANTS = [
     (SPARSE, "ExactSparse.of_triplets", "np.add.reduceat(data, first)", "data[first]"),
     (CODES, "difference", "if not data.any()", "if True"),
 ]
+JUDGES = ("isoform.", "test_attack", "attack_", "test_relations", "relation_claims")
 
 
 def planted(module: str, function: str, old: str, new: str) -> tuple[object, str, Callable]:
@@ -224,7 +255,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable:
             return
         for loaded in list(sys.modules.values()):
             named = getattr(loaded, "__name__", "")
-            if named.startswith(("isoform.", "test_attack", "attack_")) or named == __name__:
+            if named.startswith(JUDGES) or named == __name__:
                 for key, value in list(vars(loaded).items()):
                     if value is true:
                         monkeypatch.setattr(loaded, key, mutant)
@@ -269,6 +300,13 @@ def battery() -> None:
     rules.judge_joins(1, 60)
     rules.judge_ranges(2, 40)
     rules.judge_rules(3, 150)
+    relations.judge_edges()
+    relations.judge_shapes()
+    relations.judge_codes()
+    relations.judge_ties()
+    relations.judge_sizes()
+    relations.judge_nodes()
+    relations.test_what_is_accepted_is_so()
     judge.judge_invariants(4, 60, smooth=False)
     judge.judge_forgeries(5, 20, 2)
     rules.judge_ranges(6, 300)

@@ -24,7 +24,7 @@ from isoform.network.domain import Box, Everywhere
 from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse
 from isoform.verify.prove import prove
-from isoform.verify.stable_units import by_peeling
+from isoform.verify.stable_units import Simulation, by_peeling
 
 SHALLOW = networks.random_chain((3, 7, 2), 4)
 DOMAINS = {"everywhere": Everywhere(), "symmetric": Box(-1, 1), "shifted": Box("-0.3", "1.7")}
@@ -118,7 +118,8 @@ def test_sums_of_units_and_of_their_mirror_images_are_settled(
     if less:
         total[1 if less == 1 else 0] -= Fraction(1, 1 << 20)
     both = ExactSparse.of(Exact.of(np.array([total, -total], dtype=object)))
-    found = {i: dead for i, (dead, _) in by_peeling(both, basis, np.arange(2)).items()}
+    settled = by_peeling(both, basis, np.arange(2), Simulation(basis))
+    found = {i: dead for i, (dead, _) in settled.items()}
     assert found == ({} if less else {0: False, 1: True})
 
 
@@ -130,7 +131,7 @@ def test_what_is_settled_is_so_at_points(seed: int) -> None:
     entries = rng.integers(-3, 4, (6, basis.width))
     entries[rng.uniform(size=entries.shape) < 0.4] = 0
     asked = ExactSparse.of(Exact.of(entries))
-    found = by_peeling(asked, basis, np.arange(6))
+    found = by_peeling(asked, basis, np.arange(6), Simulation(basis))
     grid = [[Fraction(int(a), 8), Fraction(int(b), 8)] for a, b in rng.integers(-8, 9, (60, 2))]
     for point in grid:
         seen = values(rows, point)
@@ -145,5 +146,5 @@ def test_a_missing_bound_is_no_obstacle_and_no_licence() -> None:
     row = ExactSparse.eye(1, 2, at=1)
     basis.append("relu", row, Range.all_reals(1), Range.all_reals(1).relu())
     asked = ExactSparse.of(Exact.of(np.array([[0, -1, 1], [0, -2, 1], [0, 1, -1], [0, 1, 1]])))
-    found = by_peeling(asked, basis, np.arange(4))
+    found = by_peeling(asked, basis, np.arange(4), Simulation(basis))
     assert {i: dead for i, (dead, _) in found.items()} == {0: False, 2: True}

@@ -17,6 +17,7 @@ from isoform.certificate.arrays import (
     whole,
 )
 from isoform.certificate.codes import Code, Codes
+from isoform.certificate.relations import Relation
 from isoform.network.linear_map import Constant
 
 
@@ -35,7 +36,28 @@ def encode_codes(codes: Codes, arrays: Arrays) -> dict[str, Any]:
     if codes.refined is not None and codes.slopes is not None:
         record["refined"] = arrays.add(codes.refined.astype(np.int64))
         record["slopes"] = arrays.add(codes.slopes.astype(np.uint16))
+    if codes.relations:
+        record["relations"] = [
+            {"columns": arrays.add(relation.columns.astype(np.int64)),
+             "values": arrays.add(relation.values.reduced()),
+             "hinges": arrays.add(relation.hinges.astype(np.int64)),
+             "above": arrays.add(relation.above.astype(np.uint8)),
+             "multipliers": arrays.add(relation.multipliers.reduced())}
+            for relation in codes.relations
+        ]
     return record
+
+
+def decode_relation(record: Any, arrays: list[Constant]) -> Relation:
+    above = fetch(arrays, record.get("above"))
+    if not isinstance(above, np.ndarray) or above.dtype != np.uint8:
+        raise malformed("sides of a relation that are no bytes")
+    return Relation(
+        columns=fetch_index(arrays, record.get("columns")),
+        values=fetch_exact(arrays, record.get("values")),
+        hinges=fetch_index(arrays, record.get("hinges")), above=above,
+        multipliers=fetch_exact(arrays, record.get("multipliers")),
+    )
 
 
 def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
@@ -59,4 +81,8 @@ def decode_codes(record: Any, arrays: list[Constant]) -> Codes:
         backward=record.get("backward") is True,
         refined=None if slopes is None else fetch_index(arrays, record.get("refined")),
         slopes=slopes,
+        relations=tuple(
+            decode_relation(entry, arrays)
+            for entry in (listed(record, "relations") if "relations" in record else ())
+        ),
     )

@@ -15,6 +15,7 @@ from enum import IntEnum
 import numpy as np
 
 from isoform.certificate.basis import Basis, Range, backward_range, interval_range
+from isoform.certificate.relations import Relation
 from isoform.errors import CertificateRejected
 from isoform.numerics.exact import Exact, integers, longest
 from isoform.numerics.sparse import ExactSparse, stack
@@ -32,6 +33,7 @@ class Code(IntEnum):
     NEGATIVE = 4
     FOLLOW = 5
     MIRROR = 6
+    RELATION = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -42,7 +44,8 @@ class Codes:
     NEGATIVE, the position in this node of the leader of each FOLLOW or MIRROR. factor: exact, one
     positive number each, same order. backward: whether the ranges of this node's rows are refined
     by backward substitution. refined, slopes: positions of dead or linear units whose range needs
-    slopes of its own, and these slopes (`backward_range`).
+    slopes of its own, and these slopes (`backward_range`). relations: of RELATION units, whose
+    partner is a number among them and whose factor is 1.
     """
 
     code: np.ndarray
@@ -51,6 +54,7 @@ class Codes:
     backward: bool = False
     refined: np.ndarray | None = None
     slopes: np.ndarray | None = None
+    relations: tuple[Relation, ...] = ()
 
     @staticmethod
     def all_new(n: int, backward: bool = False) -> Codes:
@@ -96,7 +100,7 @@ def asked_codes(kind: str, value: Value, basis: Basis, decide: Decide,
     """The decision, checked for shape: what a file says is not trusted."""
     codes = decide(Asked(kind, value, other, basis))
     merges = int(np.count_nonzero(codes.code >= Code.MERGE))
-    last = Code.MIRROR if kind == "relu" else Code.NEGATIVE
+    last = Code.RELATION if kind == "relu" else Code.NEGATIVE
     known = codes.code.ndim == 1 and codes.code.dtype == np.uint8  # no negative ones
     if not known or len(codes.code) != value.rows.shape[0] or codes.code.max() > last:
         raise failed(f"{len(codes.code)} codes for {value.rows.shape[0]} units of kind {kind}")

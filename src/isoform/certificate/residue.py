@@ -12,8 +12,11 @@ import numpy as np
 
 from isoform.certificate.basis import Basis, Range
 from isoform.certificate.codes import Assembly, Code, Codes, columns, difference, failed, ranks
+from isoform.certificate.relations import related
 from isoform.numerics.exact import as_array
 from isoform.numerics.sparse import ExactSparse
+
+MOST_RELATED = 1 << 10  # units of one node that are relations
 
 
 def with_residue(
@@ -60,3 +63,20 @@ def put_followers(
             raise failed("a unit follows one whose row is no multiple of its own")
         unit = made.rows_of(leader, basis).scaled_rows(factor)
         made.put(which, unit if sign > 0 else unit - theirs, e[which])
+
+
+def put_related(
+    made: Assembly, rows: ExactSparse, e: np.ndarray, codes: Codes, basis: Basis
+) -> None:
+    """RELATION: relu(p_i) = q on the domain, so |relu(v_i) - q| <= e_i."""
+    which = np.flatnonzero(codes.code == Code.RELATION)
+    chosen = ranks(codes, which)
+    if len(which) > MOST_RELATED:
+        raise failed(f"{len(which):,} relations of one node")
+    if np.any(codes.factor.numerator[chosen] != codes.factor.denominator):
+        raise failed("a relation with a factor")
+    for i, number in zip(which.tolist(), codes.partner[chosen].tolist(), strict=True):
+        if not 0 <= number < len(codes.relations):
+            raise failed("a relation that is not there")
+        row = related(rows.take([i]), codes.relations[number], basis)
+        made.put(np.array([i]), row, e[i : i + 1])

@@ -26,7 +26,7 @@ from isoform.certificate.codes import (
     ranks,
     short_enough,
 )
-from isoform.certificate.residue import put_followers, with_residue
+from isoform.certificate.residue import put_followers, put_related, with_residue
 from isoform.network.operators import Opaque
 from isoform.numerics.exact import Exact, as_array, integers, longest
 from isoform.numerics.sparse import ExactSparse
@@ -50,7 +50,7 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
     NEW: r_k = relu(p), radius e. DEAD: 0 <= relu(v) <= max(0, high + e). LINEAR: p, and
     relu(p) - p <= max(0, -low). MERGE: relu(c rho) = c r; what d = p - c rho adds is a residue,
     radius e. NEGATIVE: the same with relu(-c rho) = c r - c rho and d = p + c rho. FOLLOW, MIRROR:
-    a multiple of another unit of this node, which shares its residue.
+    a multiple of another unit of this node, which shares its residue. RELATION: see `relations`.
     """
     codes = asked_codes("relu", value, basis, decide)
     rows, e, made = value.rows.widened(basis.width), value.radius, Assembly(value.radius)
@@ -73,6 +73,7 @@ def rectified(value: Value, basis: Basis, decide: Decide) -> Value:
         unit = unit if sign > 0 else unit - scaled
         made.put(which, with_residue(unit, gap, eta, basis), e[which])
     put_followers(made, rows, e, codes, basis)
+    put_related(made, rows, e, codes, basis)
     return made.value(basis)
 
 

@@ -18,14 +18,16 @@ import numpy as np
 
 from isoform.certificate.basis import GRID, ONE, Basis, Range, backward_range, interval_range
 from isoform.certificate.codes import Asked, Code, Codes, Value
+from isoform.certificate.relations import Relation
 from isoform.certificate.sweep import run
 from isoform.network.domain import Box
 from isoform.network.network import Network
 from isoform.numerics.enclosure import nearest_integers
 from isoform.numerics.exact import Exact, as_array, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
+from isoform.verify.relations import by_relations
 from isoform.verify.signatures import SAMPLES, common_ratio, nearest, phi, sample, short
-from isoform.verify.stable_units import by_peeling, by_programme
+from isoform.verify.stable_units import Simulation, by_peeling, by_programme
 
 LOOSE = Fraction(1, 5)  # largest radius that a merge may bring, against the range of the unit
 MIRRORED = (  # phi(-z) follows from phi(z)
@@ -52,18 +54,21 @@ class Swept:
 
 def sweep(
     source: Network, target: Network, box: Box | None, *, near: bool = False,
-    backward: bool = False, programme: bool = False, seed: int = 0,
+    backward: bool = False, programme: bool = False, relations: bool = False, seed: int = 0,
 ) -> Swept:
     """Sweep two primitive networks on a box (None: everywhere).
 
     near: also try merges of rows that are not equal (needs a box); backward: refine ranges by
     backward substitution; programme: for units that are nearly stable, with slopes from a linear
-    programme. Raises CertificateRejected where a step or an unbounded row leaves no
+    programme; relations: look for units that are rows over several earlier ones. Raises
+    CertificateRejected where a step or an unbounded row leaves no
     admissible code.
     """
     basis = Basis.on(box, source.dimension)
     decide = Search(
-        basis, backward=backward, programme=programme and box is not None
+        basis, backward=backward, programme=programme and box is not None,
+        relate=(lambda rows, units: by_relations(rows, basis, units, box, seed))
+        if relations else None,
     )
     if near and box is not None:
         decide.signatures = np.concatenate([np.ones((SAMPLES, 1)), sample(box, seed)], axis=1)
@@ -108,6 +113,8 @@ class Search:
     made: list[Codes] = field(default_factory=list)
     known: dict[tuple, tuple[int, Fraction]] = field(default_factory=dict)
     signatures: np.ndarray | None = None  # (SAMPLES, columns of the basis)
+    seen: Simulation | None = None
+    relate: Callable[[ExactSparse, np.ndarray], dict[int, Relation]] | None = None
 
     def __call__(self, asked: Asked) -> Codes:
         rows = asked.value.rows.widened(self.basis.width)
@@ -146,6 +153,8 @@ class Search:
                 leaders[key], scales[i] = i, (key, scale)
         if self.signatures is not None and asked.kind != "step":
             self.match_near(asked.kind, rows, np.array(list(scales), dtype=np.int64), made)
+        alone = set(scales) - {leader for _, leader, _ in followers}
+        relations = self.settle_by_relations(asked.kind, rows, made, alone)
         column = self.basis.width
         for i, (key, scale) in scales.items():
             if made.code[i] == Code.NEW:
@@ -168,6 +177,7 @@ class Search:
             backward=self.backward,
             refined=np.array(list(slopes), dtype=np.int64) if slopes else None,
             slopes=np.array(list(slopes.values())) if slopes else None,
+            relations=relations,
         )
 
     def settle(self, asked: Asked, rows: ExactSparse, made: Choice) -> Range:
@@ -185,7 +195,9 @@ class Search:
         self, rows: ExactSparse, known: Range, made: Choice
     ) -> dict[int, np.ndarray]:
         """Units that slopes of their own show to be stable, and these slopes."""
-        found = by_peeling(rows, self.basis, np.flatnonzero(made.code == Code.NEW))
+        if self.seen is None:
+            self.seen = Simulation(self.basis)
+        found = by_peeling(rows, self.basis, np.flatnonzero(made.code == Code.NEW), self.seen)
         if self.programme:
             left = np.flatnonzero(made.code == Code.NEW)
             left = left[~np.isin(left, list(found))]
@@ -193,6 +205,18 @@ class Search:
         for i, (dead, _) in found.items():
             made.code[i] = Code.DEAD if dead else Code.LINEAR
         return {i: slopes for i, (_, slopes) in found.items()}
+
+    def settle_by_relations(
+        self, kind: str, rows: ExactSparse, made: Choice, free: set[int]
+    ) -> tuple[Relation, ...]:
+        """New units, of these, that are rows over several earlier ones."""
+        if self.relate is None or kind != "relu":
+            return ()
+        units = [i for i in sorted(free) if made.code[i] == Code.NEW]
+        found = self.relate(rows, np.array(units, dtype=np.int64))
+        for number, i in enumerate(found):
+            made.code[i], made.partner[i] = Code.RELATION, number
+        return tuple(found.values())
 
     def range_of(self, rows: ExactSparse) -> Range:
         return backward_range(rows, self.basis) if self.backward else interval_range(

@@ -29,6 +29,7 @@ from isoform.verify.goal import has_exact_values
 from isoform.verify.question import Question
 from isoform.verify.structure import (
     equal_by_programme,
+    equal_by_relations,
     equal_by_structure,
     goal,
     proved,
@@ -137,7 +138,8 @@ def with_lower(question: Question, found: Proved, known: Progress) -> Proved:
 def equality(question: Question, known: Progress) -> Verdict | None:
     """Equal by other means than structure, or a point where the networks differ."""
     return (
-        attacked(question, known)
+        equal_by_relations(question)
+        or attacked(question, known)
         or equal_by_programme(question)
         or by_regions(question, known, MOST_INPUTS)
         or attacked(question, known)

@@ -3,10 +3,11 @@
 
 A bound of a row substitutes every unit r_k whose coefficient points the wrong way by a lower line
 s rho_k, s in [0, 1] (`certificate.basis.backward_range`). Peeling chooses s from the last unit to
-the first so that the interval bound of what is left is best, in exact arithmetic: a non-negative
-combination of units r_k and of r_k - rho_k = relu(-rho_k) is left with nothing, on any domain. The
-linear programme chooses all slopes together. Hints only: a unit is settled where the exact bound
-with these slopes holds.
+the first so that the interval bound of what is left is best, in exact arithmetic: of a sum of units
+r_k and of carried mirror images r_k - rho_k = relu(-rho_k) nothing is left that could be negative,
+on any domain, where the rho_k do not share inputs (else it may choose wrongly). Only rows that keep
+their sign at sample points are tried. The linear programme chooses all slopes together. Hints only:
+a unit is settled where the exact bound with these slopes holds.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from fractions import Fraction
 import numpy as np
 
 from isoform.certificate.basis import GRID, HINT_BITS, Basis, Range, backward_range
+from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse
 from isoform.verify.relaxation import Relaxation
+from isoform.verify.signatures import FAR
 
+POINTS, TINY = 32, 1e-9  # points, and relative values that count as zero
+MOST_PEELED = 8  # units in a row: what is carried is short
 MOST_TERMS = 1 << 14  # coefficients that are substituted in the rows of one node
 BEYOND = 1 << (GRID + 80)  # stands in for a missing bound: the fewer, the better
 
@@ -29,6 +34,45 @@ def stable(known: Range, i: int = 0) -> tuple[bool, bool]:
     """Whether the range of row i shows it to be never positive, and never negative."""
     dead = not known.open_high[i] and known.high[i] <= 0
     return dead, not known.open_low[i] and known.low[i] >= 0
+
+
+class Simulation:
+    """Values of all columns of a basis at a few points, in floats, as it grows."""
+
+    def __init__(self, basis: Basis):
+        rng, known, d = np.random.default_rng(0), basis.range, basis.inputs
+        low, high = (Exact(end[1 : 1 + d], 1 << GRID).to_float() for end in (known.low, known.high))
+        low, high = np.clip(low, -FAR, FAR), np.clip(high, -FAR, FAR)
+        low = np.where(known.open_low[1 : 1 + d], np.minimum(high, 0) - 4, low)
+        high = np.where(known.open_high[1 : 1 + d], np.maximum(low, 0) + 4, high)
+        share = rng.uniform(size=(POINTS, d))
+        points = low + share * (high - low)
+        self.basis, self.blocks = basis, 0
+        self.values = np.concatenate((np.ones((POINTS, 1)), points), axis=1)
+
+    def changes_sign(self, rows: ExactSparse) -> np.ndarray:
+        """Whether each row is above zero at one point and below at another."""
+        with np.errstate(all="ignore"):
+            for block in self.basis.blocks[self.blocks :]:
+                z, _ = self.at(block.arguments)
+                values = np.maximum(z, 0) if block.kind == "relu" else 0 * z
+                self.values = np.concatenate((self.values, values), axis=1)
+            self.blocks = len(self.basis.blocks)
+            found, sizes = self.at(rows)
+            tiny = TINY * sizes
+            return np.asarray((found.max(axis=0) > tiny) & (found.min(axis=0) < -tiny))
+
+    def at(self, rows: ExactSparse) -> tuple[np.ndarray, np.ndarray]:
+        """The rows at the points (POINTS, n), and the sum of the largest parts of each."""
+        data = Exact(rows.data, rows.denominator).to_float()
+        found = np.zeros((POINTS, rows.shape[0]))
+        sizes = np.zeros(rows.shape[0])
+        filled = np.flatnonzero(np.diff(rows.starts))
+        if len(filled):
+            terms = self.values[:, rows.columns] * data
+            found[:, filled] = np.add.reduceat(terms, rows.starts[:-1][filled], axis=1)
+            sizes[filled] = np.add.reduceat(np.abs(terms).max(axis=0), rows.starts[:-1][filled])
+        return found, sizes
 
 
 class Peeling:
@@ -52,6 +96,8 @@ class Peeling:
         """Whether row i is dead (else linear), and slopes that prove it up to their rounding; None
         where none do."""
         row = self.rows.row_fractions(i)
+        if sum(column > self.basis.inputs for column in row) > MOST_PEELED:
+            return None
         for dead in (False, True):
             found = self.peeled({k: -v for k, v in row.items()} if dead else row)
             if found is None:
@@ -120,14 +166,15 @@ class Peeling:
 
 
 def by_peeling(
-    rows: ExactSparse, basis: Basis, units: np.ndarray
+    rows: ExactSparse, basis: Basis, units: np.ndarray, seen: Simulation
 ) -> dict[int, tuple[bool, np.ndarray]]:
     """Of these units, those that peeling proves dead (else linear), with slopes."""
-    if not basis.blocks or not len(units):
+    if not basis.blocks or not len(units) or not Peeling(basis, rows.take(units)).worth:
+        return {}
+    units = units[~seen.changes_sign(rows.take(units))]
+    if not len(units):
         return {}
     peeling = Peeling(basis, rows.take(units))
-    if not peeling.worth:
-        return {}
     tried = {i: peeling.slopes(place) for place, i in enumerate(units.tolist())}
     found = {i: slopes for i, slopes in tried.items() if slopes is not None}
     if not found:

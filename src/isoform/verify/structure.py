@@ -18,6 +18,7 @@ from isoform.verify.question import Question
 
 BACKWARD_WEIGHTS = 120_000  # weights of both networks above which ranges stay interval ranges
 RADII_WEIGHTS = 40_000  # and for sweeps with radii or linear programmes
+RELATION_WEIGHTS = 4_000  # and above which no relations are looked for
 
 
 def equal_by_structure(question: Question) -> Proved | None:
@@ -37,13 +38,22 @@ def equal_by_programme(question: Question) -> Proved | None:
     return equal_by_sweep(question, backward=True, programme=True)
 
 
+def equal_by_relations(question: Question) -> Proved | None:
+    """An exact sweep that also finds units that are rows over several others."""
+    if not worth_backward(question, RELATION_WEIGHTS):
+        return None
+    question.context.report("looking for relations between units")
+    return equal_by_sweep(question, relations=True)
+
+
 def equal_by_sweep(
-    question: Question, *, backward: bool = False, programme: bool = False
+    question: Question, *, backward: bool = False, programme: bool = False,
+    relations: bool = False,
 ) -> Proved | None:
     try:
         found = sweep(
             question.source, question.target, question.box, backward=backward,
-            programme=programme,
+            programme=programme, relations=relations,
         )
     except CertificateRejected:
         return None
