@@ -26,6 +26,7 @@ FIXED, RELAXATION, DIFFERENTIAL, CLOSING, TREE, LAYERS, SWEEP = (
     f"isoform.certificate.{name}" for name in
     ("fixed", "relaxation", "differential", "closing", "tree", "swept_layers", "sweep")
 )
+FACES = "isoform.certificate.faces"
 PAIRED, CLAIM = "isoform.network.paired", "isoform.network.claim"
 
 # module, function, line part, what stands there instead
@@ -88,9 +89,8 @@ MUTANTS = [
     (DIFFERENTIAL, "Differential.spread", "ops.slack(off, layers[i].rho_size[b])",
      "-4 * ops.slack(off, layers[i].rho_size[b])"),
     (DIFFERENTIAL, "Differential.spread", "self.back_both[j]", "self.back_both[j][:1]"),
-    (DIFFERENTIAL, "Differential.largest", "self.ops.dot(positive, boxes.high[b])",
-     "self.ops.dot(positive, boxes.low[b])"),
-    (DIFFERENTIAL, "Differential.largest", "negative, boxes.low[b]", "negative, boxes.high[b]"),
+    (FACES, "at_ends", "ops.dot(positive, ends[1])", "ops.dot(positive, ends[0])"),
+    (FACES, "at_ends", "(inputs - positive, ends[0])", "(inputs - positive, ends[1])"),
     (DIFFERENTIAL, "Differential.settle", "sign > 0, np.maximum", "sign < 0, np.maximum"),
     (DIFFERENTIAL, "Differential.settle", "here[..., 0] > here[..., 1]",
      "here[..., 0] >= here[..., 1]"),
@@ -116,7 +116,7 @@ MUTANTS = [
      "[each.append(found[key]) for each in members]"),
     (CLOSING, "over_slots", "(own + first + second)", "(own + first)"),
     (CLOSING, "over_slots", "(own + first + second)", "(first + second)"),
-    (TREE, "boxes_of", "domain.parts for box", "domain.parts[:1] for box"),
+    (TREE, "places_of", "domain.parts for place", "domain.parts[:1] for place"),
     (TREE, "parts_of", "(box.high - box.low) * HALF", "(box.high - box.low) * HALF * HALF"),
     (TREE, "parts_of", "(box.low + box.high) * HALF", "box.low"),
     (TREE, "closed_by_trees", "if wanted:", "if False:"),
@@ -237,7 +237,7 @@ def battery(folder: Path, module: str = FIXED) -> None:
     judges = [judge_numbers, judge_bounds, judge_layers, trees]
     if module in (LAYERS, SWEEP, TREE):
         judges = [judge_layers, trees, judge_bounds, judge_numbers]
-    elif module in (RELAXATION, DIFFERENTIAL):
+    elif module in (RELAXATION, DIFFERENTIAL, FACES):
         judges = [judge_bounds, trees, judge_numbers]
     elif module != FIXED:
         judges = [trees, judge_bounds, judge_numbers]

@@ -23,7 +23,7 @@ MOST_FACES, MOST_ENTRIES = 1 << 12, 1 << 22  # rows beyond that are left out,
 MOST_BITS = 1 << 30  # and where numbers are so long, about
 CHUNK = 1 << 20  # products that are summed up together
 ROUNDS = 2  # through all faces, for the sides of a box
-SWEEPS = 3  # through all faces, for multiples
+SWEEPS, MOST_TRIED = 3, 16  # through all faces, for multiples; the first so many that cut a box
 FAINT = 1 << SLOPE - 10  # smaller coefficients give no ends: their errors would be too large
 LARGEST = 1024.0  # of what all multiples together add to a form, about
 Ends = tuple[np.ndarray, np.ndarray]  # low and high of boxes
@@ -157,14 +157,15 @@ class Cuts:
         inputs[r], constant[r], upper[r] = forms[less], rest[less], found[less]
 
     def active(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """(B, K): which faces leave out something of which boxes, in doubles."""
+        """(B, K): which faces leave out something of which boxes, in doubles; the first ones."""
         found = np.zeros((len(low), len(self.limits)), dtype=bool)
         step = max(1, CHUNK // max(1, low.size))
         for first in range(0, len(self.limits), step):
             normal = self.normals[first : first + step]
             most = np.where(normal > 0, high[:, None], low[:, None]) * normal
             found[:, first : first + step] = most.sum(axis=2) > self.limits[first : first + step]
-        return found  # by sums, and no product of matrices: the same in every batch
+        # by sums, and no product of matrices: the same in every batch
+        return found & (np.cumsum(found, axis=1) <= MOST_TRIED)
 
     def choice(
         self, inputs: np.ndarray, low: np.ndarray, high: np.ndarray, box: np.ndarray
