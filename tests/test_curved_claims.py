@@ -19,7 +19,8 @@ from isoform.certificate.differential import Differential
 from isoform.certificate.evidence import Evidence
 from isoform.certificate.fixed import Fixed
 from isoform.certificate.softmax_end import before_softmax
-from isoform.certificate.tree import check_trees, parts_of, split
+from isoform.certificate.tree import parts_of, split
+from isoform.certificate.tree_check import check_trees
 from isoform.certificate.tree_evidence import Split, Trees
 from isoform.certificate.verdict import Proved, Refuted, Undecided
 from isoform.errors import CertificateRejected

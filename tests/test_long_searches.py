@@ -205,7 +205,7 @@ def test_trees_grown_elsewhere_are_taken_over() -> None:
         made = grown(away, boxes, 0.05)
         assert isinstance(made, Grown)
         graft(search, picked, made)
-    from isoform.certificate.tree import check_trees
+    from isoform.certificate.tree_check import check_trees
 
     upper = check_trees(
         whole.evidence(40), of.source, of.target, of.claim.domain, of.claim.relation

@@ -20,11 +20,13 @@ import test_fixed as numbers_judged
 import test_swept_layers as layers_judged
 import test_tree_attack as attacks
 import test_tree_certificate as trees_judged
+import test_tree_pieces as pieces_judged
 from test_checker_mutants import planted
 
-FIXED, RELAXATION, DIFFERENTIAL, CLOSING, TREE, LAYERS, SWEEP = (
+FIXED, RELAXATION, DIFFERENTIAL, CLOSING, TREE, LAYERS, SWEEP, CHECK, PIECES = (
     f"isoform.certificate.{name}" for name in
-    ("fixed", "relaxation", "differential", "closing", "tree", "swept_layers", "sweep")
+    ("fixed", "relaxation", "differential", "closing", "tree", "swept_layers", "sweep",
+     "tree_check", "tree_pieces")
 )
 FACES = "isoform.certificate.faces"
 PAIRED, CLAIM = "isoform.network.paired", "isoform.network.claim"
@@ -119,17 +121,23 @@ MUTANTS = [
     (TREE, "places_of", "domain.parts for place", "domain.parts[:1] for place"),
     (TREE, "parts_of", "(box.high - box.low) * HALF", "(box.high - box.low) * HALF * HALF"),
     (TREE, "parts_of", "(box.low + box.high) * HALF", "box.low"),
-    (TREE, "closed_by_trees", "if wanted:", "if False:"),
-    (TREE, "check_trees", "allowed + max(pair)", "allowed + min(pair)"),
+    (CHECK, "closed_by_trees", "if wanted:", "if False:"),
+    (CHECK, "check_trees", "allowed + max(pair)", "allowed + min(pair)"),
     (TREE, "walk", "if left[leaf].any():", "if False:"),
-    (TREE, "walk", "open_sets[0, tree.sets] = True", "open_sets[0, tree.sets[:1]] = True"),
+    (TREE, "whole", "open_sets[0, tree.sets] = True", "open_sets[0, tree.sets[:1]] = True"),
     (TREE, "walk", "np.concatenate((left[inner], left[inner]))",
      "np.concatenate((left[inner], left[inner] & False))"),
+    (TREE, "walk", "later.append((int(at[i]), (boxes.take(np.array([i])), left[[i]])))", "pass"),
+    (TREE, "walk", "boxes.take(np.array([i])), left[[i]]",
+     "boxes.take(np.array([i])), left[[i]] & False"),
+    (CHECK, "closed_by_trees", "!= asked", "!= [piece for piece, _ in found]"),
+    (CHECK, "closed_by_trees", "np.maximum.at(worst, data.trees[number].sets, value)", "pass"),
+    (CHECK, "closed_by_trees", "np.maximum.at(worst, tree.sets, value)", "pass"),
     (TREE, "split", "low[count + halved, i] = middle", "low[count + halved, i] = middle + 1"),
     (TREE, "split", "value] = 1", "value] = -1"),
     (TREE, "split", "value] = -1", "value] = 1"),
-    (TREE, "shape_of", "or 2 * len(inner) + 1 != count", ""),
-    (TREE, "shape_of", "(place[inner] < 0) |", ""),
+    (PIECES, "shape_of", "or 2 * len(inner) + 1 != count", ""),
+    (PIECES, "shape_of", "(place[inner] < 0) |", ""),
     (TREE, "parts_of", "swept_layers(source, target, domain, codes)",
      "swept_layers(source, source, domain, codes)"),
     (TREE, "parts_of", "swept_layers(source, target, domain, codes)",
@@ -219,6 +227,9 @@ def judge_trees(folder: Path) -> None:
     attacks.test_two_outputs_decide_by_the_margin()
     for which in range(5):
         trees_judged.test_true_claims_are_accepted(which, folder)
+    pieces_judged.test_tiny_trees_in_pieces()
+    for seed in range(6):
+        pieces_judged.test_changed_trees_are_judged_alike(seed)
     attacks.campaign(0, 30, 4)
 
 

@@ -83,6 +83,7 @@ from isoform.plan.route import plan as find_route
 from isoform.plan.run import Conversion, run
 from isoform.plan.steps import Plan
 from isoform.report.page import Report, page
+from isoform.verify.checking import Checking
 
 __all__ = [
     "Answer", "Conversion", "Delivery", "Exported", "Inspection", "LinearRegions", "Model",
@@ -181,20 +182,24 @@ def claim_about(
 
 def check(
     certificate: Certificate | Verdict | str | os.PathLike[str], *, source: Any = None,
-    target: Any = None, grade: str = "exact",
+    target: Any = None, grade: str = "exact", jobs: int = 1,
 ) -> Accepted:
     """Re-derive a certificate's claim, independently of whatever made it.
 
     certificate: itself, its file, or the verdict that it belongs to.
     source, target: the models or their files, to be compared with what the certificate holds.
+    jobs: processes for splitting trees, with the same result; a script that gives more than one
+    must do so under `if __name__ == "__main__":`.
     Raises CertificateRejected with the first failing item.
     """
+    if jobs < 1:
+        raise Refused(f"{jobs} processes to check with; give 1 or more")
     if isinstance(certificate, str | os.PathLike):
         held = load(Path(certificate))
     else:
         held = as_certificate(certificate)
     return accept(
-        held, grade=grade,
+        held, grade=grade, spread=Checking(workers=jobs).spread,
         source=None if source is None else as_certified(source, held.source).loaded,
         target=None if target is None else as_certified(target, held.target).loaded,
     )

@@ -19,6 +19,7 @@ import numpy as np
 from isoform.bounds.backward import lines
 from isoform.bounds.interval import TINY, UNIT, Bounds, gamma, outward
 from isoform.bounds.matrices import float_matrix
+from isoform.bounds.solver import silent_solver
 from isoform.errors import Refused
 from isoform.network.domain import Box, Polytope
 from isoform.network.linear_map import floats
@@ -212,9 +213,7 @@ def prepared(relaxation: Relaxation) -> Any:
     model.a_matrix_.start_ = matrix.indptr
     model.a_matrix_.index_ = matrix.indices
     model.a_matrix_.value_ = matrix.data
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("threads", 1)
+    solver = silent_solver()
     solver.passModel(model)
     return solver
 

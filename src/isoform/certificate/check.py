@@ -24,8 +24,9 @@ from isoform.certificate.reduction import Reduction, reduced, relation_of
 from isoform.certificate.region_count import count_regions
 from isoform.certificate.region_evidence import Regions
 from isoform.certificate.rounding import check_rounding
-from isoform.certificate.tree import check_trees
+from isoform.certificate.tree_check import check_trees
 from isoform.certificate.tree_evidence import Trees
+from isoform.certificate.tree_pieces import ALONE, Spread
 from isoform.certificate.wellformed import check_network
 from isoform.errors import CertificateRejected, DomainError, Refused, UnsupportedModel
 from isoform.network.claim import (
@@ -68,13 +69,14 @@ class Accepted:
 
 def check(
     certificate: Certificate, *, source: Loaded | None = None, target: Loaded | None = None,
-    grade: str = "exact",
+    grade: str = "exact", spread: Spread = ALONE,
 ) -> Accepted:
     """Re-derive the certificate's claim. Raises CertificateRejected with the first failing item.
 
     source, target: the models read from their files; their networks and file hashes must be those
-    of the certificate. All evidence of this version is checked in exact arithmetic, whatever the
-    grade asked for; a grade only ever allows less.
+    of the certificate. spread: how trees are cut and who walks the pieces, with the same result.
+    All evidence of this version is checked in exact arithmetic, whatever the grade asked for; a
+    grade only ever allows less.
     """
     started = time.perf_counter()
     if grade not in GRADES:
@@ -88,7 +90,7 @@ def check(
             for given in (source, target):
                 if given is not None:
                     check_as_written(given.network, given.reading)
-        holds, upper = concluded(certificate)
+        holds, upper = concluded(certificate, spread)
     except DomainError as error:
         raise CertificateRejected("domain", str(error)) from None
     except (Refused, UnsupportedModel) as error:
@@ -143,7 +145,7 @@ def compare_file(name: str, embedded: Network, digest: str | None, given: Loaded
         raise CertificateRejected(name, f"{given.origin} is not the network of the certificate")
 
 
-def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
+def concluded(certificate: Certificate, spread: Spread) -> tuple[bool, Fraction | None]:
     """Whether the claim holds, by the concluding item; all items are checked, in order."""
     source, target = certificate.source, certificate.target
     for network in (source, target, certificate.rounds):
@@ -166,7 +168,8 @@ def concluded(certificate: Certificate) -> tuple[bool, Fraction | None]:
             if used not in results:
                 raise CertificateRejected(item.id, f"it uses {used!r}, which does not come before")
         try:
-            results[item.id] = checked(item, real_claim(certificate, found, item), domain, results)
+            real = real_claim(certificate, found, item)
+            results[item.id] = checked(item, real, domain, results, spread)
         except CertificateRejected as error:
             raise CertificateRejected(f"{item.id} ({error.item})", error.why) from None
     if certificate.conclusion not in results:
@@ -241,7 +244,7 @@ def check_forbidden(part: Forbidden, width: int) -> None:
 
 def checked(
     item: Evidence, certificate: Certificate, domain: Domain,
-    results: dict[str, tuple[bool, Fraction | None, bool]],
+    results: dict[str, tuple[bool, Fraction | None, bool]], spread: Spread,
 ) -> tuple[bool, Fraction | None, bool]:
     """(claim holds, upper value, whether it settles the certificate's claim) by one item."""
     relation = certificate.claim.relation
@@ -271,7 +274,9 @@ def checked(
             bound = common_cells(item.data, certificate.source, second, domain, relation)
             return True, bound, direct
         case Trees():
-            found = check_trees(item.data, certificate.source, second, domain, relation)
+            found = check_trees(
+                item.data, certificate.source, second, domain, relation, spread
+            )
             return True, found, direct
         case Regions():
             raise CertificateRejected("claim", "a list of regions proves only their number")

@@ -42,6 +42,10 @@ class Faces:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def none(self) -> Faces:
+        """No faces, for trees about the box alone."""
+        return Faces(self.rows[:0], False)
+
 
 def faces_of(domain: Domain, middle: Exact, half: Exact) -> Faces:
     """The rows of a (bound) domain in coordinates u of a box around it, x = middle + half u,

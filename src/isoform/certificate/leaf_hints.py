@@ -93,6 +93,23 @@ class Hints:
         if np.any((np.diff(leaf) == 0) & (np.diff(self.phase_slots) <= 0)):
             raise malformed("slots in both phases twice, or out of order")
 
+    def within(self, first: int, end: int) -> Hints:
+        """Those of the tokens from `first` up to `end`, counted from `first`."""
+        low, high = np.searchsorted(self.leaves, (first, end)).tolist()
+        leaf = slice(low, high)
+        given, phased = (
+            slice(int(ends[low - 1]) if low else 0, int(ends[high - 1]) if high else 0)
+            for ends in (self.ends, self.phase_ends)
+        )
+        return Hints(
+            leaves=self.leaves[leaf] - np.int32(first), forms=self.forms[leaf],
+            ends=self.ends[leaf] - given.start, places=self.places[given],
+            added=self.added[given], low=self.low[leaf], beside=self.beside[leaf],
+            faces=self.faces[leaf], phase_ends=self.phase_ends[leaf] - phased.start,
+            phase_slots=self.phase_slots[phased], prices=self.prices[phased],
+            shares=self.shares[phased],
+        )
+
     def put(self, rows: Carried, boxes: Boxes, which: np.ndarray, bounds: Differential) -> None:
         """Give rows (R,) what the hints with these numbers (R,) say."""
         count, slots, ops = len(which), boxes.signs.shape[1], bounds.ops

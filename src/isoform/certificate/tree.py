@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether splitting trees close every forbidden set on a domain.
+"""Whether a splitting tree closes its forbidden sets on a box of a domain.
 
 A child is its parent with one more closed half, so the leaves cover the domain by construction and
 no geometry is checked. Bounds that hold on a node hold on its children; what is bounded anew is
@@ -8,38 +8,23 @@ what was not settled there. Everything is fixed point, rounded outward.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
-from isoform.certificate.arrays import malformed
 from isoform.certificate.closing import Forms, forms_of
 from isoform.certificate.codes import Codes
 from isoform.certificate.differential import Boxes, Differential
 from isoform.certificate.faces import Faces, faces_of
-from isoform.certificate.fixed import Fixed
 from isoform.certificate.leaf_hints import Hints
 from isoform.certificate.relaxation import Layer
-from isoform.certificate.softmax_end import before_softmax
 from isoform.certificate.swept_layers import swept_layers
-from isoform.certificate.tree_evidence import Split, Tree, Trees
-from isoform.certificate.tree_work import (
-    check_rows,
-    check_slots,
-    check_trees_shape,
-    check_work,
-    sets_of,
-)
+from isoform.certificate.tree_evidence import Split, Tree
+from isoform.certificate.tree_pieces import shape_of
+from isoform.certificate.tree_work import check_rows, check_slots
 from isoform.errors import CertificateRejected
-from isoform.network.claim import (
-    Comparison,
-    Equal,
-    Forbidden,
-    Within,
-    tolerances,
-)
+from isoform.network.claim import Forbidden
 from isoform.network.domain import Box, Domain, Union, bound_to, hull
 from isoform.network.network import Network
 from isoform.network.paired import Paired, Slots, paired
@@ -47,8 +32,9 @@ from isoform.network.unit_layers import substituted, unit_layers
 from isoform.numerics.exact import Exact, concatenate
 
 BATCH = 128  # boxes that are bounded together
-DEEPEST = 4_096
 HALF = Exact.of(np.array(0.5))
+NOWHERE: dict[int, int] = {}
+Start = tuple[Boxes, np.ndarray]  # one box, and which sets (1, S) are open on it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,66 +94,31 @@ def boxes_of(domain: Domain) -> list[Box]:
     return [box_around(place) for place in places_of(domain)]
 
 
-def check_trees(
-    data: Trees, source: Network, target: Network, domain: Domain, relation: Comparison
-) -> Fraction | None:
-    """The trees prove the relation on the domain, or CertificateRejected. Returns an upper value of
-    the largest difference, for relations that are about one."""
-    before = before_softmax(source, target, relation)
-    source, target, relation = before.source, before.target, before.relation
-    sets = sets_of(relation, source.dimension, source.output_dimension)
-    worst = closed_by_trees(data, source, target, domain, sets)
-    if not isinstance(relation, Equal | Within):
-        return None
-    eps = tolerances(relation, source.output_dimension).fractions()
-    sides = zip(eps, worst[0::2], worst[1::2], strict=True)
-    return before.share * max(Fraction(0), *(allowed + max(pair) for allowed, *pair in sides))
+def walk(
+    rows: Rows, tree: Tree, start: Start | None = None, first: int = 0,
+    below: Mapping[int, int] = NOWHERE,
+) -> tuple[np.ndarray, list[tuple[int, Start]]]:
+    """Every leaf of a tree closes the tree's sets; the largest value that closed each of them.
 
-
-def closed_by_trees(
-    data: Trees, source: Network, target: Network, domain: Domain, sets: tuple[Forbidden, ...]
-) -> list[Fraction]:
-    """The trees close every set on every part of the domain, or CertificateRejected. Returns for
-    each set the largest value, at most 0, of the forms that close it."""
-    ops = Fixed(data.bits)
-    count = len(boxes_of(bound_to(domain, source.dimension)))
-    outputs = max(source.output_dimension, target.output_dimension)
-    check_work(data, count, 1, len(sets), source.dimension, outputs)
-    check_trees_shape(data, count, len(sets))
-    trees: list[list[tuple[int, Tree]]] = [[] for _ in range(count)]
-    for number, tree in enumerate(data.trees):
-        trees[tree.part].append((number, tree))
-    for part, about in enumerate(trees):
-        wanted = set(range(len(sets))) - {int(s) for _, tree in about for s in tree.sets}
-        if wanted:
-            raise CertificateRejected("tree", f"no tree closes set {min(wanted)} on part {part}")
-    worst = np.full(len(sets), -ops.infinity, dtype=np.int64)
-    for part, made in enumerate(parts_of(source, target, domain, sets, data.slots, data.codes)):
-        faces = made.faces if data.faces else None
-        check_work(data, count, len(made.forms.strict), len(sets), source.dimension, outputs,
-                   0 if faces is None else len(faces))
-        bounds = Differential(made.pair, ops, faces)
-        for number, tree in trees[part]:
-            try:
-                np.maximum.at(worst, tree.sets, walk(bounds, made.forms, tree))
-            except CertificateRejected as error:
-                raise CertificateRejected(f"tree {number}", error.why) from None
-    return [Fraction(value, 1 << data.bits) for value in worst.tolist()]
-
-
-def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
-    """Every leaf of a tree closes the tree's sets; the largest value that closed each of them."""
-    second, place = shape_of(tree, bounds)
+    start: what its root starts from, where it is the subtree of another at token `first`. below:
+    tokens that are not walked; they come back with what they start from, where sets are open there.
+    """
+    bounds, forms = rows.bounds, rows.forms
+    second, place = shape_of(tree, bounds.d, bounds.units)
     if tree.hints is not None:
         tree.hints.check(tree.tokens, Split.LEAF, len(forms.strict), bounds)
-    rows = Rows(bounds, forms)
-    ends = np.full((1, bounds.d), 1 << bounds.ops.bits, dtype=np.int64)
-    open_sets = np.zeros((1, len(forms.closes)), dtype=bool)
-    open_sets[0, tree.sets] = True
     worst = np.full(len(forms.closes), -bounds.ops.infinity, dtype=np.int64)
-    stack = [(np.zeros(1, dtype=np.int64), bounds.whole(-ends, ends), open_sets)]
+    stack = [(np.zeros(1, dtype=np.int64), *(start or whole(rows, tree)))]
+    later: list[tuple[int, Start]] = []
+    stops = np.array(list(below), dtype=np.int64)
     while stack:
         at, boxes, left = stack.pop()
+        here = np.isin(at, stops)
+        for i in np.flatnonzero(here):
+            later.append((int(at[i]), (boxes.take(np.array([i])), left[[i]])))
+        at, boxes, left = at[~here], boxes.take(np.flatnonzero(~here)), left[~here]
+        if not len(at):
+            continue
         if len(at) > BATCH:
             stack.append((at[BATCH:], boxes.take(np.arange(BATCH, len(at))), left[BATCH:]))
             at, boxes, left = at[:BATCH], boxes.take(np.arange(BATCH)), left[:BATCH]
@@ -180,41 +131,22 @@ def walk(bounds: Differential, forms: Forms, tree: Tree) -> np.ndarray:
         np.maximum(worst, value, out=worst)
         if left[leaf].any():
             which = int(at[leaf][left[leaf].any(axis=1)][0])
-            raise CertificateRejected("tree", f"the leaf at token {which:,} is not closed")
+            raise CertificateRejected("tree", f"the leaf at token {first + which:,} is not closed")
         inner = np.flatnonzero(~leaf & left.any(axis=1))  # below a closed node nothing is needed
         if len(inner):
             at = at[inner]
             halves = split(bounds, boxes.take(inner), tree.tokens[at], place[at])
             stack.append((np.concatenate((at + 1, second[at])), halves,
                           np.concatenate((left[inner], left[inner]))))
-    return worst[tree.sets]
+    return worst[tree.sets], later
 
 
-def shape_of(tree: Tree, bounds: Differential) -> tuple[np.ndarray, np.ndarray]:
-    """For each token the token of its second child (0 for leaves), and its slot or input."""
-    count = len(tree.tokens)
-    if count == 0 or np.any(tree.tokens > max(Split)):
-        raise malformed("tokens of a tree that are none")
-    inner = np.flatnonzero(tree.tokens != Split.LEAF)
-    if len(inner) != len(tree.places) or 2 * len(inner) + 1 != count:
-        raise malformed("a tree that ends too early or too late")
-    place = np.zeros(count, dtype=np.int64)
-    place[inner] = tree.places
-    limit = np.where(tree.tokens == Split.INPUT, bounds.d, bounds.units)
-    if np.any((place[inner] < 0) | (place[inner] >= limit[inner])):
-        raise malformed("a split of a slot or input that is not there")
-    second = np.zeros(count, dtype=np.int64)
-    waiting: list[int] = []  # splits whose second child has not begun
-    for at, token in enumerate(tree.tokens.tolist()):
-        if token != Split.LEAF:
-            waiting.append(at)
-            if len(waiting) > DEEPEST:
-                raise malformed(f"a tree deeper than {DEEPEST:,}")
-        elif waiting:
-            second[waiting.pop()] = at + 1
-        elif at + 1 != count:
-            raise malformed("tokens behind the end of a tree")
-    return second, place
+def whole(rows: Rows, tree: Tree) -> Start:
+    """The whole box, and all sets of the tree."""
+    ends = np.full((1, rows.bounds.d), 1 << rows.bounds.ops.bits, dtype=np.int64)
+    open_sets = np.zeros((1, len(rows.forms.closes)), dtype=bool)
+    open_sets[0, tree.sets] = True
+    return rows.bounds.whole(-ends, ends), open_sets
 
 
 def split(bounds: Differential, boxes: Boxes, kinds: np.ndarray, places: np.ndarray) -> Boxes:

@@ -17,17 +17,19 @@ from isoform.errors import CertificateRejected
 @click.option("--target", metavar="B", help="The target file, to be compared with the certificate.")
 @click.option("--grade", type=click.Choice(["exact", "fixed", "float-outward"]), default="exact",
               show_default=True, help="The weakest arithmetic that is accepted.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+              help="Processes for certificates of splitting trees.")
 @common
 def check(
-    certificate: str, source: str | None, target: str | None, grade: str, as_json: bool,
-    debug: bool,
+    certificate: str, source: str | None, target: str | None, grade: str, jobs: int,
+    as_json: bool, debug: bool,
 ) -> int:
     """Re-derive CERTIFICATE in exact arithmetic. Status 0 accepted, 1 rejected."""
     from isoform import api
     from isoform.text import columns, outward_float
 
     try:
-        accepted = api.check(certificate, source=source, target=target, grade=grade)
+        accepted = api.check(certificate, source=source, target=target, grade=grade, jobs=jobs)
     except CertificateRejected as error:
         record: dict[str, Any] = {
             "accepted": False, "verdict": None, "item": error.item, "reason": str(error),

@@ -16,6 +16,7 @@ import highspy
 import numpy as np
 from scipy.sparse import coo_array, csc_array, hstack, vstack
 
+from isoform.bounds.solver import silent_solver
 from isoform.certificate.differential import DELTA, Boxes, Carried, Y, Z
 from isoform.certificate.phases import SHARES
 from isoform.certificate.relaxation import Layer
@@ -68,11 +69,7 @@ class Programs:
         self.bounds, self.d, self.n = bounds, bounds.d, bounds.units
         self.own = self.d + PARTS * self.n
         self.columns = self.own + more
-        self.solver = highspy.Highs()
-        for name, value in (
-            ("output_flag", False), ("threads", 1), ("presolve", "off"),
-        ):
-            self.solver.setOptionValue(name, value)
+        self.solver = silent_solver(presolve="off")
         self.equations, self.right = self.definitions()
         self.plain = np.concatenate(
             [np.zeros((2, 0), dtype=bool), *bounds.plain], axis=1

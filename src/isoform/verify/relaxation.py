@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from isoform.bounds.solver import silent_solver
 from isoform.certificate.basis import GRID, HINT_BITS, Basis, Range
 from isoform.numerics.exact import Exact, integers
 from isoform.numerics.sparse import ExactSparse
@@ -23,12 +24,8 @@ class Relaxation:
     """The triangle relaxation of all bounded rectifier units of a basis, as a HiGHS model."""
 
     def __init__(self, basis: Basis):
-        import highspy
-
         self.width = basis.width
-        model = highspy.Highs()
-        model.setOptionValue("output_flag", False)
-        model.setOptionValue("threads", 1)
+        model = silent_solver()
         known = basis.range
         low = np.where(known.open_low, -np.inf, Exact(known.low, 1 << GRID).to_float())
         high = np.where(known.open_high, np.inf, Exact(known.high, 1 << GRID).to_float())

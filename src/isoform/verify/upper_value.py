@@ -12,7 +12,8 @@ import time
 from fractions import Fraction
 
 from isoform.certificate.softmax_end import before_softmax
-from isoform.certificate.tree import boxes_of, closed_by_trees
+from isoform.certificate.tree import boxes_of
+from isoform.certificate.tree_check import closed_by_trees
 from isoform.certificate.tree_evidence import Split, Trees
 from isoform.certificate.verdict import UpperAt
 from isoform.errors import CertificateRejected
