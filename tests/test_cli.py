@@ -96,6 +96,17 @@ def test_json_of_prove(run: Any) -> None:
     assert record["witness"]["source"] != record["witness"]["target"]
 
 
+def test_numbers_beyond_the_largest_double_are_null(run: Any) -> None:
+    """JSON has no infinity; the point is there as rationals."""
+    line = "prove a.npz b.npz --on box:1e400,2e400 --timeout 5"
+    assert run(line).code == 1
+    found = run(f"{line} --json")
+    record = json.loads(found.out, parse_constant=pytest.fail)
+    assert found.code == 1 and record["verdict"] == "refuted"
+    assert record["witness"]["point"] == [None, None] and record["upper"] is None
+    assert all(Fraction(x) >= 10**400 for x in record["witness"]["exact"])
+
+
 def test_margins_and_borders_of_prove(run: Any, tmp_path: Path) -> None:
     weights = np.array([[1, -2], [0.5, 1]], dtype=np.float32)
     np.savez(tmp_path / "two.npz", W0=weights)
