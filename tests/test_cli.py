@@ -88,7 +88,7 @@ def test_json_of_prove(run: Any) -> None:
     assert found.code == 1
     record = found.json
     assert set(record) == VERDICT | {"source", "target", "certificate", "note", "rounding_errors",
-                                     "parting"}
+                                     "parting", "measured"}
     assert record["note"] is None
     assert set(record["source"]) == MODEL and set(record["target"]) == MODEL
     assert record["verdict"] == "refuted" and record["arithmetic"] == "reals"
