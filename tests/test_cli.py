@@ -88,12 +88,23 @@ def test_json_of_prove(run: Any) -> None:
     assert found.code == 1
     record = found.json
     assert set(record) == VERDICT | {"source", "target", "certificate", "note", "rounding_errors",
-                                     "parting"}
+                                     "parting", "measured"}
     assert record["note"] is None
     assert set(record["source"]) == MODEL and set(record["target"]) == MODEL
     assert record["verdict"] == "refuted" and record["arithmetic"] == "reals"
     assert set(record["witness"]) == {"point", "exact", "source", "target", "output", "difference"}
     assert record["witness"]["source"] != record["witness"]["target"]
+
+
+def test_numbers_beyond_the_largest_double_are_null(run: Any) -> None:
+    """JSON has no infinity; the point is there as rationals."""
+    line = "prove a.npz b.npz --on box:1e400,2e400 --timeout 5"
+    assert run(line).code == 1
+    found = run(f"{line} --json")
+    record = json.loads(found.out, parse_constant=pytest.fail)
+    assert found.code == 1 and record["verdict"] == "refuted"
+    assert record["witness"]["point"] == [None, None] and record["upper"] is None
+    assert all(Fraction(x) >= 10**400 for x in record["witness"]["exact"])
 
 
 def test_margins_and_borders_of_prove(run: Any, tmp_path: Path) -> None:

@@ -71,12 +71,14 @@ def decimal(value: Fraction, digits: int = 3, up: bool | None = None) -> str:
 
 
 def outward_float(value: Fraction | None, up: bool) -> float | None:
-    """The nearest float on the safe side of a bound: at least the value if `up`, else at most."""
+    """The nearest float on the safe side of a bound: at least the value if `up`, else at most. None
+    where that would be beyond the largest float, for JSON has no infinity."""
     if value is None:
         return None
     try:
         near = value.numerator / value.denominator
     except OverflowError:
-        return (math.inf if value > 0 else -math.inf) if (value > 0) == up else None
+        return None
     wrong = Fraction(near) < value if up else Fraction(near) > value
-    return math.nextafter(near, math.inf if up else -math.inf) if wrong else near
+    safe = math.nextafter(near, math.inf if up else -math.inf) if wrong else near
+    return safe if math.isfinite(safe) else None

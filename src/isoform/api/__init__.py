@@ -44,6 +44,7 @@ from isoform.api.linear_regions import (
     regions,
     regions_along,
 )
+from isoform.api.measuring import Measurement, NotMeasured, measurement_of
 from isoform.api.properties import (
     Answer,
     answer_of,
@@ -86,15 +87,15 @@ from isoform.report.page import Report, page
 from isoform.verify.checking import Checking
 
 __all__ = [
-    "Answer", "Conversion", "Delivery", "Exported", "Inspection", "LinearRegions", "Model",
-    "Piecewise", "Plan", "Report", "Reporter", "Verdict", "answer_of", "answer_query", "atlas",
-    "certificate_of", "check", "check_certificate_path", "check_destination", "check_region_output",
-    "claim_about", "claim_rows", "convert", "deliver", "domain", "ends_of", "epsilon", "errors_of",
-    "estimate_regions", "evaluate", "evaluate_exact", "export_claim", "export_query", "inspection",
-    "kernels_are_kept", "name_of", "parting_of", "piecewise", "plan", "point_of", "points_of",
-    "property_query", "prove", "prove_exact", "prove_property", "read", "region_at", "regions",
-    "regions_along", "replay_claim", "report", "save", "signatures_apart", "step_rows", "to_torch",
-    "write",
+    "Answer", "Conversion", "Delivery", "Exported", "Inspection", "LinearRegions", "Measurement",
+    "Model", "NotMeasured", "Piecewise", "Plan", "Report", "Reporter", "Verdict", "answer_of",
+    "answer_query", "atlas", "certificate_of", "check", "check_certificate_path",
+    "check_destination", "check_region_output", "claim_about", "claim_rows", "convert", "deliver",
+    "domain", "ends_of", "epsilon", "errors_of", "estimate_regions", "evaluate", "evaluate_exact",
+    "export_claim", "export_query", "inspection", "kernels_are_kept", "measurement_of", "name_of",
+    "parting_of", "piecewise", "plan", "point_of", "points_of", "property_query", "prove",
+    "prove_exact", "prove_property", "read", "region_at", "regions", "regions_along",
+    "replay_claim", "report", "save", "signatures_apart", "step_rows", "to_torch", "write",
 ]
 
 EVERYWHERE = Everywhere()

@@ -12,7 +12,7 @@ import rich_click as click
 from isoform.cli.output import STATUS, Batch, emit, model_record, note, verdict_record
 
 if TYPE_CHECKING:
-    from isoform.api import Model, Verdict
+    from isoform.api import Answer, Model, Verdict
     from isoform.network.claim import Claim
 
 
@@ -56,13 +56,14 @@ def decide_property(
         rows.append(("replay", answer.foreign))
         record["replay"] = answer.foreign
     more, written = saved(answer.verdict, wanted, answer.save_assignment)
+    seen, measurement = measured(answer)
     files = {name: model_record(model) for name, model in answer.models.items()}
     pair = query.asked.files or (None, None)
     ends = dict(zip(("source", "target"), (files.get(name or "") for name in pair), strict=True))
-    text = verdict_text(answer.verdict, [("answer", answer.word)], [*rows, *more])
+    text = verdict_text(answer.verdict, [("answer", answer.word)], [*seen, *rows, *more])
     emit(
         {"answer": answer.word, "property": property} | verdict_record(answer.verdict) | ends
-        | {"networks": files} | record | written,
+        | {"networks": files} | record | written | measurement,
         text, as_json,
     )
     return STATUS[verdict_name(answer.verdict)]
@@ -132,3 +133,14 @@ def saved(
         else:
             note(f"{wanted.counterexample} was not written: the claim is {name}")
     return rows, record
+
+
+def measured(answer: Answer) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """What the files give at a witness, where that is asked of ONNX files: a row and a record.
+    After everything is written, for a runtime may end the process."""
+    from isoform import api
+
+    found = api.measurement_of(answer)
+    if found is None:
+        return [], {"measured": None}
+    return [("measured", str(found))], {"measured": found.record()}

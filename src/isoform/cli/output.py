@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
@@ -92,7 +93,7 @@ def lower_record(at: Any) -> dict[str, Any] | None:
     if at is None:
         return None
     entries = at.point.fractions()
-    return {"output": at.output, "point": [float(x) for x in entries],
+    return {"output": at.output, "point": [near(x) for x in entries],
             "exact": [str(x) for x in entries]}
 
 
@@ -113,20 +114,28 @@ def upper_record(at: Any) -> dict[str, Any] | None:
 def witness_record(witness: Any) -> dict[str, Any]:
     """A point with both outputs, as floats, and the point as exact rationals too."""
     return {
-        "point": [float(x) for x in witness.point.fractions()],
+        "point": [near(x) for x in witness.point.fractions()],
         "exact": [str(x) for x in witness.point.fractions()],
         "source": values(witness.source),
         "target": values(witness.target),
         "output": witness.output,
-        "difference": float(witness.difference),
+        "difference": near(witness.difference),
     }
 
 
-def values(value: Any) -> list[float] | dict[str, list[float]]:
+def near(value: Fraction) -> float | None:
+    """The nearest double; null beyond the largest, for JSON has no infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def values(value: Any) -> list[float | None] | dict[str, list[float | None]]:
     """An exact vector as floats, an enclosure as its two ends."""
     if hasattr(value, "low"):
         return {"low": values(value.low), "high": values(value.high)}  # type: ignore[dict-item]
-    return [float(x) for x in value.fractions()]
+    return [near(x) for x in value.fractions()]
 
 
 def delivery_record(delivery: Delivery) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from isoform.cli.answers import (
     Wanted,
     decide_property,
     exported,
+    measured,
     note_interrupt,
     replayed,
     saved,
@@ -128,15 +129,16 @@ def decide_pair(
         note_interrupt(verdict, wanted)
     answer = api.answer_of(source, target, verdict)
     last, written = saved(verdict, wanted, answer.save_assignment)
+    seen, measurement = measured(answer)
     differing = api.signatures_apart(source, target)
     errors = api.errors_of(source, target, claim)
     how = api.claim_rows(source, target, claim, errors)
     parting = api.parting_of(source, target, verdict, wanted.seed) if explain else None
-    rows = [*how, *last, *([("note", differing)] if differing else []), *rows, *more]
+    rows = [*seen, *how, *last, *([("note", differing)] if differing else []), *rows, *more]
     emit(
         verdict_record(verdict)
         | {"source": model_record(source), "target": model_record(target), "note": differing}
-        | written | record | foreign
+        | written | record | foreign | measurement
         | {"rounding_errors": errors and [outward_float(error, up=True) for error in errors],
            "parting": None if parting is None else parting_record(parting)},
         verdict_text(verdict, after=rows)
