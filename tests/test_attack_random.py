@@ -18,6 +18,7 @@ from isoform.certificate.codes import Value
 from isoform.certificate.conclusion import conclude
 from isoform.certificate.evidence import Evidence, Sweep
 from isoform.certificate.sweep import run
+from isoform.certificate.tree_pieces import ALONE
 from isoform.certificate.verdict import Proved, Refuted
 from isoform.errors import CertificateRejected, Refused
 from isoform.network.claim import Claim, Equal, Relation, SameDecision, Within
@@ -154,7 +155,7 @@ def judge_forgeries(seed: int, pairs: int, tries: int = 4) -> int:
                     evidence=(Evidence("e1", Sweep(tuple(forger.made), backward)),),
                 )
                 try:
-                    concluded(forged)
+                    concluded(forged, ALONE)
                 except CertificateRejected:
                     continue
                 accepted += 1

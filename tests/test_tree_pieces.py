@@ -25,7 +25,8 @@ from isoform.certificate.verdict import Proved
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Claim, Within
 from isoform.network.domain import Box
-from isoform.verify.checking import Checking, OutOfTime
+from isoform.verify.checking import Checking
+from isoform.verify.clock import OutOfTime
 from isoform.verify.prove import prove
 from tree_claims import data_of, mutated, proof_of, true_claims, with_data
 

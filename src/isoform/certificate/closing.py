@@ -67,7 +67,8 @@ def forms_of(
             for i in pick[1:]:
                 row = row + table[i]
             loose = any(part.strict[i] for i in pick)
-            key = (*row.fractions(), loose)
+            at = np.flatnonzero(row.sign())
+            key = (at.tobytes(), *row[at].fractions(), loose)
             if key not in found:
                 found[key] = len(rows)
                 rows.append(row)

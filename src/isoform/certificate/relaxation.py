@@ -59,9 +59,10 @@ def relaxed(ops: Ops, bounds: Bounds) -> Layer:
     source, target = rectified(ops, below, above), rectified(ops, low, high)
     difference = rectified_difference(ops, bounds)
     exact = (below >= 0) & (above > 0) & (low >= 0) & (high > 0)
-    closer = gap(ops, difference, (least, most)) < gap(ops, source, (below, above)) + gap(
-        ops, target, (low, high)
-    )
+    own = gap(ops, source, (below, above)) + gap(ops, target, (low, high))
+    # where one of both is dead the gaps are equal, and rounding is not to choose
+    nearly = ops.slope(np.full(1, 255), np.full(1, 256))
+    closer = ops.steep(nearly, gap(ops, difference, (least, most))) < own
     rho = np.maximum(np.maximum(most, -least), 0)
     sizes = [ops.total(np.maximum(np.abs(a), np.abs(b))) for a, b in
              ((below, above), (low, high), (least, most))]

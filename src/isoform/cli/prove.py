@@ -45,7 +45,7 @@ from isoform.cli.output import (
               help="With --within: floats ask about the evaluation of both graphs in that type, "
                    "whatever the order of the sums.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S",
-              help="Seconds for all searches together.")
+              help="Seconds for everything, about: searches, and the check of what they find.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
               help="Processes for a long search by splitting.")
 @click.option("--state", metavar="FILE",

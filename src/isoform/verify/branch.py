@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import heapq
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from isoform.certificate.differential import Boxes
 from isoform.certificate.relaxation import Layer, Lines
 from isoform.certificate.tree import Part, Rows, split
 from isoform.certificate.tree_evidence import Split, Tree
+from isoform.verify.clock import FOREVER
 from isoform.verify.halving import influence, input_scores
 from isoform.verify.hints import Hint, gathered
 from isoform.verify.traced import Traced
@@ -51,12 +53,14 @@ class Node:
 class Search:
     """The search on one part of the domain. roots: one for every group of sets. phased: whether
     programmes follow the inputs through both phases of units, where that is to be had; each of them
-    takes some hundred times as long as one without."""
+    takes some hundred times as long as one without. until: when to begin no more programmes, on the
+    clock of `time.perf_counter`; what had none then is open as before."""
 
     part: Part
     number: int
     margin: float
     phased: bool = False
+    until: float = FOREVER
     bounds: Traced = field(init=False, repr=False)
     rows: Rows = field(init=False, repr=False)
     nodes: list[Node] = field(default_factory=list)
@@ -173,12 +177,21 @@ class Search:
 
             self.programs = Programs(self.bounds)
             self.phases = phase_programs(self.bounds) if self.phased else None
+        for programs in (self.programs, self.phases):
+            if programs is not None:
+                programs.until = self.until
         closes = self.part.forms.closes
         opened, kinds, places = [], [], []
-        for row in keep.tolist():
+        for at, row in enumerate(keep.tolist()):
+            if time.perf_counter() > self.until:
+                self.put_back(picked, boxes, left, keep[at:])
+                break
             node, t = self.nodes[picked[row]], int(form[row])
             bases = self.bases.pop((node.parent, node.side), (None, None))
             found = self.programs.hinted(boxes, layers, row, t, self.rows, bases[0])
+            if found.hint is None and time.perf_counter() > self.until:
+                self.put_back(picked, boxes, left, keep[at:])
+                break
             held = found.basis, None
             if self.phases is not None and found.value + self.margin > 0:
                 better = self.phases.hinted(boxes, layers, row, t, self.rows, bases[1])
@@ -196,6 +209,15 @@ class Search:
             for side in (0, 1):
                 self.bases[picked[row], side] = held
         return np.array(opened, dtype=np.int64), np.array(kinds), np.array(places)
+
+    def put_back(
+        self, picked: list[int], boxes: Boxes, left: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Hold some of the boxes that were picked as they are."""
+        for row in rows.tolist():
+            number = picked[row]
+            self.held[number] = boxes.take(np.array([row])), left[row]
+            heapq.heappush(self.waiting, (-self.nodes[number].worst, number))
 
     def weigh(self, closed: bool) -> None:
         """Give phases up where they close hardly anything that lines leave open."""

@@ -134,6 +134,7 @@ class Crew:
 
     def hand_out(self, searches: Sequence[Search], deadline: float) -> None:
         """Give every idle worker some of the worst open boxes of the search with most of them."""
+        left = max(deadline - time.perf_counter(), 0.0)
         while len(self.away) < self.count:
             search = max(searches, key=lambda each: len(each.waiting))
             if not search.waiting:
@@ -141,8 +142,7 @@ class Crew:
             share = -(-len(search.waiting) // (2 * self.count))
             picked = [heapq.heappop(search.waiting) for _ in range(min(share, BATCH))]
             boxes = [(search.nodes[number].worst, search.held[number]) for _, number in picked]
-            seconds = min(SLICE, max(deadline - time.perf_counter(), 0.0))
-            future = self.pool.submit(grow, search.number, boxes, seconds)
+            future = self.pool.submit(grow, search.number, boxes, min(SLICE, left), left)
             self.away[future] = search, picked
 
     def take_back(self, seconds: float) -> int:
@@ -180,11 +180,11 @@ class Crew:
 
 
 def together(
-    searches: Sequence[Search], margin: float, workers: int, deadline: float,
+    searches: Sequence[Search], margin: float, workers: int, until: Callable[[], float],
     tick: Callable[[float], None],
 ) -> None:
-    """Search with worker processes until all is closed or the time is up. tick: called several
-    times a second with the worst value that is away."""
+    """Search with worker processes until all is closed or the time is up. until: when that is, as
+    far as is known now. tick: called several times a second with the worst value that is away."""
     if imported_by_a_worker():
         raise Refused('a script must start workers under if __name__ == "__main__":')
     phased = any(search.phased for search in searches)
@@ -192,7 +192,7 @@ def together(
     pace = Pace()
     try:
         while crew.away or any(search.waiting for search in searches):
-            now = time.perf_counter()
+            now, deadline = time.perf_counter(), until()
             if now > deadline + (GRACE if crew.away else 0):
                 return
             if not crew.ready:
@@ -263,10 +263,14 @@ def prepare(parts: Sequence[Part], margin: float, phased: bool) -> None:
     MARGIN[0], PHASED[0] = margin, phased
 
 
-def grow(number: int, boxes: Sequence[tuple[float, Any]], seconds: float) -> Grown:
-    """Go on below open boxes (their worst value, and what is held of them) for so long."""
+def grow(
+    number: int, boxes: Sequence[tuple[float, Any]], seconds: float, most: float
+) -> Grown:
+    """Go on below open boxes (their worst value, and what is held of them) for so long; a step that
+    has begun may take longer, but not more than `most`."""
     if number not in MADE:
         MADE[number] = Search(GIVEN[number], number, MARGIN[0], PHASED[0])
+    MADE[number].until = time.perf_counter() + most
     return grown(MADE[number], boxes, seconds)
 
 

@@ -7,7 +7,6 @@ below decides only who walks a piece, and when that is given up.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import signal
 import threading
@@ -22,13 +21,10 @@ from isoform.certificate.tree_pieces import Spread
 from isoform.errors import Refused
 from isoform.regions.workers import end_with_parent, imported_by_a_worker, one_thread_each
 from isoform.verify.branch_workers import no_interrupt
+from isoform.verify.clock import FOREVER, check_time
 
 EACH = 2  # pieces for each process: more are of more equal length, fewer are bounded faster
 SAID = 0.5  # seconds between two reports
-
-
-class OutOfTime(Exception):
-    """A rung has found nothing within its time."""
 
 
 def silent(line: str) -> None:
@@ -45,7 +41,7 @@ class Checking:
     pieces: int = 1
     nodes: int = 0
     report: Callable[[str], None] = silent
-    until: float = math.inf
+    until: float = FOREVER
 
     @property
     def spread(self) -> Spread:
@@ -70,9 +66,8 @@ class Checking:
         for number, answer in enumerate(through(function, noted())):
             yield answer
             done += sizes[number]
+            check_time(self.until)
             now = time.perf_counter()
-            if now > self.until:
-                raise OutOfTime
             if now - said > SAID and self.nodes:
                 said, share = now, min(1.0, done / self.nodes)
                 left = (now - began) * (1 - share) / share

@@ -17,6 +17,7 @@ from isoform.errors import CertificateRejected
 from isoform.network.domain import Box
 from isoform.network.network import Network
 from isoform.network.unit_layers import UnitLayers, unit_layers
+from isoform.verify.clock import FOREVER, OutOfTime
 from isoform.verify.identity import sweep
 
 MOST_NUMBERS = 1 << 19  # in the rows of both networks, beyond which no sweep is tried
@@ -35,8 +36,11 @@ class Compared:
         return len(self.source.layers) + len(self.target.layers)
 
 
-def compared(source: Network, target: Network, box: Box) -> Compared:
-    """The layers after an exact sweep where that makes them fewer, else as they are.
+def compared(
+    source: Network, target: Network, box: Box, until: float = FOREVER
+) -> Compared:
+    """The layers after an exact sweep where that makes them fewer, and is done in time, else as
+    they are.
 
     Raises UnsupportedModel where a network has no layers of units.
     """
@@ -44,9 +48,9 @@ def compared(source: Network, target: Network, box: Box) -> Compared:
     if not worth_a_sweep(written):
         return written
     try:
-        found = sweep(source, target, box)
+        found = sweep(source, target, box, until=until)
         layers = layers_of(found.source, found.basis), layers_of(found.target, found.basis)
-    except CertificateRejected:
+    except (CertificateRejected, OutOfTime):
         return written
     left = Compared(*layers, found.codes)
     return left if left.depth < written.depth else written

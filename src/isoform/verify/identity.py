@@ -25,6 +25,7 @@ from isoform.network.network import Network
 from isoform.numerics.enclosure import nearest_integers
 from isoform.numerics.exact import Exact, as_array, exact_fractions, integers
 from isoform.numerics.sparse import ExactSparse
+from isoform.verify.clock import FOREVER, check_time
 from isoform.verify.relations import by_relations
 from isoform.verify.signatures import SAMPLES, common_ratio, nearest, phi, sample, short
 from isoform.verify.stable_units import Simulation, by_peeling, by_programme
@@ -55,18 +56,19 @@ class Swept:
 def sweep(
     source: Network, target: Network, box: Box | None, *, near: bool = False,
     backward: bool = False, programme: bool = False, relations: bool = False, seed: int = 0,
+    until: float = FOREVER,
 ) -> Swept:
     """Sweep two primitive networks on a box (None: everywhere).
 
     near: also try merges of rows that are not equal (needs a box); backward: refine ranges by
     backward substitution; programme: for units that are nearly stable, with slopes from a linear
-    programme; relations: look for units that are rows over several earlier ones. Raises
-    CertificateRejected where a step or an unbounded row leaves no
+    programme; relations: look for units that are rows over several earlier ones. until: when to
+    give up, by OutOfTime. Raises CertificateRejected where a step or an unbounded row leaves no
     admissible code.
     """
     basis = Basis.on(box, source.dimension)
     decide = Search(
-        basis, backward=backward, programme=programme and box is not None,
+        basis, backward=backward, programme=programme and box is not None, until=until,
         relate=(lambda rows, units: by_relations(rows, basis, units, box, seed))
         if relations else None,
     )
@@ -110,6 +112,7 @@ class Search:
     basis: Basis
     backward: bool = False
     programme: bool = False
+    until: float = FOREVER
     made: list[Codes] = field(default_factory=list)
     known: dict[tuple, tuple[int, Fraction]] = field(default_factory=dict)
     signatures: np.ndarray | None = None  # (SAMPLES, columns of the basis)
@@ -117,6 +120,7 @@ class Search:
     relate: Callable[[ExactSparse, np.ndarray], dict[int, Relation]] | None = None
 
     def __call__(self, asked: Asked) -> Codes:
+        check_time(self.until)
         rows = asked.value.rows.widened(self.basis.width)
         self.forget_errors()
         if asked.kind == "product":

@@ -3,13 +3,14 @@
 
 1. Exact sweep: equal, whatever the depth, order, scaling, dead units and linear chains. 2. Finite
 domains: every point. 3. Differential bounds on the whole domain. 4. Attack with exact replay.
-5. Common regions, in few dimensions. 6. Differential bounds with splitting, while time lasts.
-Sweeps with radii stand in where layers are too large to split. Nothing is called proved or refuted
-before the independent checker has accepted the certificate.
+5. Common regions, in few dimensions. 6. Differential bounds with splitting, while time lasts, and
+another attack in between. Sweeps with radii stand in where layers are too large to split. Nothing
+is called proved or refuted before the independent checker has accepted the certificate.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from isoform.network.claim import Avoids, Equal, SameDecision, Within
 from isoform.network.domain import Binary, Domain, FiniteSet, Union
 from isoform.numerics.exact import Exact, approximately
 from isoform.verify.branch_state import State
+from isoform.verify.checking import Checking
+from isoform.verify.clock import FOREVER, OutOfTime
 from isoform.verify.falsify import Attack, falsify_relation
 from isoform.verify.goal import has_exact_values
 from isoform.verify.question import Question
@@ -35,17 +38,20 @@ from isoform.verify.structure import (
     proved,
     tightest,
 )
-from isoform.verify.trees import BITS, MARGINS, Branching, branching, unreached
+from isoform.verify.trees import BITS, MARGINS, SHARED, Branching, branching, unreached
 from isoform.verify.upper_value import certified
 
 FIRST_BOXES, FIRST_SECONDS = 128, 0.3  # of splitting before the attack
 GLANCE = 0.02  # seconds of an attack before anything else
+FIRST_ATTACK, SECOND_ATTACK = 2.0, 5.0  # seconds of attacks between which boxes are split
+BEFORE_SECOND = 0.25  # share of the time for splitting before the second
 UPPER_SECONDS, UPPER_BOXES = 2.0, 256  # for an upper value of what is refuted, or not equal
 MOST_REGIONS = 100_000
 FEW_INPUTS = 3  # up to so many free inputs, regions are enumerated before boxes are split
 COMPILING = 15.0  # seconds that the first enumeration on a machine may take to compile
 MOST_INPUTS = 8
 CHECK_LEAST, CHECK_HURRY = 0.5, 5.0  # seconds to re-derive an upper value
+PIECE = 4.0  # seconds for a piece of a tree: small ones are walked in small batches
 
 
 @dataclass(slots=True)
@@ -109,7 +115,7 @@ def decide(question: Question) -> Verdict:
             return with_lower(question, found, known)
         case Refuted():
             return replace(
-                found, upper=known.upper, upper_at=known.upper_at,
+                found, seconds=question.seconds(), upper=known.upper, upper_at=known.upper_at,
                 lower_at=found.lower_at or known.lower_at,
             )
     return found or undecided(question, known, reason(question, known.upper, search))
@@ -153,17 +159,21 @@ def inequality(
     relation = question.claim.relation
     found: Verdict | None = None
     if search is not None:
-        found = by_splitting(question, search, boxes=FIRST_BOXES)
+        found = by_splitting(question, search, FIRST_BOXES, FIRST_SECONDS)
     elif not isinstance(relation, Avoids):
         within, known.upper = tightest(question)
         if within is not None and known.upper is not None and known.upper <= goal(relation):
             return proved(question, within, upper=known.upper)
-    found = found or attacked(question, known)
+    found = found or attacked(question, known, None if search is None else FIRST_ATTACK)
     found = found or by_regions(question, known, FEW_INPUTS)
     if search is not None:
         search.lower = approximately(known.lower)
         if found is None:
             search.deepen()
+        left = question.deadline() - time.perf_counter()
+        found = found or by_splitting(question, search, seconds=BEFORE_SECOND * left)
+        found = found or attacked(question, known, SECOND_ATTACK)
+        search.lower = approximately(known.lower)
         found = found or by_splitting(question, search)
     return found or attacked(question, known) or by_regions(question, known, MOST_INPUTS)
 
@@ -211,7 +221,8 @@ def upper_value(
             min(question.deadline(), time.perf_counter() + UPPER_SECONDS),
             1 if hurry else UPPER_BOXES, question.context.report,
         )
-    seconds = max(question.kept_back(), CHECK_LEAST)
+    left = min(question.kept_back(), question.end() - time.perf_counter())
+    seconds = max(left, CHECK_LEAST)
     best = certified(question, search, min(seconds, CHECK_HURRY) if hurry else seconds)
     if best is not None:
         known.above(best[2], best[3])
@@ -220,24 +231,41 @@ def upper_value(
 
 
 def by_splitting(
-    question: Question, search: Branching, boxes: int | None = None
+    question: Question, search: Branching, boxes: int | None = None, seconds: float = FOREVER
 ) -> Proved | None:
-    """Differential bounds until all is closed, the time is up, or so many boxes were bounded."""
+    """Differential bounds until all is closed, the time or so many seconds are up, or so many boxes
+    were bounded."""
     question.context.report("bounding the difference")
-    deadline = question.deadline()
-    if boxes is not None:
-        deadline = min(deadline, time.perf_counter() + FIRST_SECONDS)
+    deadline = min(question.deadline(), time.perf_counter() + seconds)
     for margin in [margin for margin in MARGINS if margin >= search.margin]:
         search.begin(margin)
         if not search.run(deadline, boxes, question.context.report):
             return None
+        if time.perf_counter() > question.last():
+            return None
         for bits in BITS:
             try:
-                return proved(question, search.evidence(bits), upper=None)
+                return proved(
+                    question, search.evidence(bits), upper=None,
+                    checking=checking(question, search),
+                )
             except CertificateRejected:
                 continue
+            except OutOfTime:
+                return None
         search.begun = False
     return None
+
+
+def checking(question: Question, search: Branching) -> Checking:
+    """How the checker is to walk the trees of a search: in processes where that is worth it, and
+    not much longer than it may take."""
+    seconds = search.check_seconds()
+    return Checking(
+        workers=question.context.workers if seconds > SHARED else 1,
+        pieces=max(1, math.ceil(seconds / PIECE)), nodes=2 * search.leaves,
+        report=question.context.report, until=question.last(),
+    )
 
 
 def attacked(
@@ -274,6 +302,12 @@ def reason(question: Question, upper: Fraction | None, search: Branching | None)
     relation = question.claim.relation
     if question.box is None:
         return "the domain has no bounds and the units do not match; give a box with --on"
+    if search is not None and search.begun and search.done:
+        return (
+            f"all of {search.leaves:,} boxes were closed in floats, but the certificate was not "
+            f"checked in time, which takes about {search.check_seconds():.2g} s; more time "
+            "(--timeout) or more processes (--workers) may decide"
+        )
     if search is not None:
         nearer = ""
         if search.allowed is not None and upper is not None and search.begun:

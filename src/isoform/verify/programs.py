@@ -9,6 +9,7 @@ as h' - h, which multiple of a split value. All of these are hints, any value is
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from isoform.certificate.phases import SHARES
 from isoform.certificate.relaxation import Layer
 from isoform.certificate.tree import Rows
 from isoform.certificate.tree_evidence import Split
+from isoform.verify.clock import FOREVER
 from isoform.verify.hints import Hint, gathered
 from isoform.verify.traced import Traced
 
@@ -29,7 +31,7 @@ ROWS, PARTS = 10, 5  # rows and variables of a slot
 SIGNS = 7  # the first of the rows for the bounds of y, y', delta
 VY, VD, VH, VZ, VR = range(PARTS)  # y, delta, h, h', rho
 INF = highspy.kHighsInf
-SECONDS = 3.0  # for one programme
+SECONDS, LEAST = 10.0, 0.01  # for one programme: the most, and where time is over
 Ends = tuple[np.ndarray, np.ndarray]
 Programme = tuple[csc_array, np.ndarray, Ends, Ends]  # rows, costs, bounds of columns and of rows
 PRICES = (64.0, 2048.0)  # of what is missed in empty boxes, against the largest coefficient
@@ -70,6 +72,7 @@ class Programs:
         self.own = self.d + PARTS * self.n
         self.columns = self.own + more
         self.solver = silent_solver(presolve="off")
+        self.until = FOREVER  # no programme goes on for longer
         self.equations, self.right = self.definitions()
         self.plain = np.concatenate(
             [np.zeros((2, 0), dtype=bool), *bounds.plain], axis=1
@@ -211,7 +214,8 @@ class Programs:
         lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
         lp.a_matrix_.value_ = matrix.data
         self.solver.passModel(lp)
-        self.solver.setOptionValue("time_limit", self.solver.getRunTime() + SECONDS)
+        seconds = min(SECONDS, max(self.until - time.perf_counter(), LEAST))
+        self.solver.setOptionValue("time_limit", self.solver.getRunTime() + seconds)
         if basis is not None:
             self.solver.setBasis(basis)
         self.solver.run()

@@ -41,7 +41,8 @@ def prove(
 
     Returns Proved with a certificate that the checker has accepted, Refuted with a witness replayed
     exactly, or Undecided with lower and upper value of the largest difference. timeout: seconds
-    for all searches together (default: 30 for splitting, 5 for the attack). points: exact points to
+    for everything, about (default: 30 for splitting, 5 for an attack, no end for sweeps and for
+    the check of a proof). points: exact points to
     try first. workers: processes for splitting. state: a file in which the splitting search is
     kept, and from which it goes on. A first KeyboardInterrupt ends with Undecided and what was
     found until then. Raises FormatError for a file that is no state, Refused for one of another

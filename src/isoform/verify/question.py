@@ -18,11 +18,14 @@ from isoform.network.domain import Box, bound_to, hull
 from isoform.network.network import Network
 from isoform.network.primitive import to_primitive
 from isoform.numerics.exact import Exact
+from isoform.verify.clock import FOREVER
 from isoform.verify.goal import check_relation
 from isoform.version import VERSION
 
 Report = Callable[[str], None]
 ATTACK_SECONDS = 5.0
+LATE, LATEST = 0.1, 0.5  # share of a timeout, and seconds, by which a check may be late
+LEAST_SWEEP = 0.5  # seconds of a sweep, whatever the timeout
 SEARCH_SECONDS = 30.0  # of splitting, where no timeout is given
 KEPT_BACK, MOST_KEPT_BACK = 0.4, 20.0  # share of a timeout, and seconds, for the upper value
 
@@ -68,6 +71,21 @@ class Question:
         if self.context.timeout is None:
             return ATTACK_SECONDS
         return max(0.0, self.deadline() - time.perf_counter())
+
+    def end(self) -> float:
+        """When all has to be over, on the clock of `time.perf_counter`."""
+        timeout = self.context.timeout
+        return FOREVER if timeout is None else self.started + timeout
+
+    def last(self) -> float:
+        """When a check is given up: a little later."""
+        return self.end() + LATE * (self.context.timeout or 0.0) + LATEST
+
+    def half_time(self) -> float:
+        """When a sweep ends that is to be checked, which takes as long; whatever the
+        timeout, the first ones get a moment."""
+        now = time.perf_counter()
+        return max(self.started + LEAST_SWEEP, now + (self.end() - now) / 2)
 
     def deadline(self) -> float:
         """When the searches end, on the clock of `time.perf_counter`: some time before the timeout,

@@ -3,29 +3,36 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 from isoform.certificate.basis import backward_range, interval_range
 from isoform.certificate.check import check
 from isoform.certificate.conclusion import decision_margin, largest
 from isoform.certificate.evidence import Data, Sweep
+from isoform.certificate.tree_pieces import ALONE
 from isoform.certificate.verdict import Proved
 from isoform.errors import CertificateRejected
 from isoform.network.claim import Relation, SameDecision, Within
 from isoform.network.size import measure
+from isoform.verify.checking import Checking
+from isoform.verify.clock import OutOfTime
 from isoform.verify.identity import Swept, sweep
 from isoform.verify.question import Question
 
 BACKWARD_WEIGHTS = 120_000  # weights of both networks above which ranges stay interval ranges
 RADII_WEIGHTS = 40_000  # and for sweeps with radii or linear programmes
+SLOWER = 4  # times as long as a sweep takes one with backward ranges, at the least
+QUICK = 0.5  # seconds for both that are always there
 RELATION_WEIGHTS = 4_000  # and above which no relations are looked for
 
 
 def equal_by_structure(question: Question) -> Proved | None:
     """Exact sweeps: interval ranges first, then ranges by backward substitution."""
     question.context.report("sweeping exactly")
+    began = time.perf_counter()
     found = equal_by_sweep(question)
-    if found is None and worth_backward(question):
+    if found is None and worth_backward(question) and time_for_backward(question, began):
         found = equal_by_sweep(question, backward=True)
     return found
 
@@ -53,9 +60,9 @@ def equal_by_sweep(
     try:
         found = sweep(
             question.source, question.target, question.box, backward=backward,
-            programme=programme, relations=relations,
+            programme=programme, relations=relations, until=question.half_time(),
         )
-    except CertificateRejected:
+    except (CertificateRejected, OutOfTime):
         return None
     rest = found.difference
     if rest.rows.nonzeros or not rest.is_exact:
@@ -69,6 +76,12 @@ def worth_backward(question: Question, most: int = BACKWARD_WEIGHTS) -> bool:
     return weights <= most
 
 
+def time_for_backward(question: Question, began: float) -> bool:
+    """Whether there is time for a sweep with backward ranges, after one without that began then."""
+    now = time.perf_counter()
+    return now + SLOWER * (now - began) < max(question.half_time(), began + QUICK)
+
+
 def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
     """The sweep with the smallest certified value of the relation's target, and that value."""
     if question.box is None:
@@ -78,13 +91,18 @@ def tightest(question: Question) -> tuple[Sweep | None, Fraction | None]:
     modes = [(True, False)]
     if worth_backward(question, RADII_WEIGHTS):
         modes.append((True, True))
+    began = time.perf_counter()
     for near, backward in (*modes, (False, False)):
+        if backward and not time_for_backward(question, began):
+            if best[1] is not None:
+                break
+            continue
         try:
             found = sweep(
                 question.source, question.target, question.box, near=near, backward=backward,
-                seed=question.context.seed,
+                seed=question.context.seed, until=question.half_time(),
             )
-        except CertificateRejected:
+        except (CertificateRejected, OutOfTime):
             continue
         value = certified(question, found, backward)
         if value is not None and (best[1] is None or value < best[1]):
@@ -120,11 +138,14 @@ def goal(relation: Relation) -> Fraction:
             return Fraction(0)
 
 
-def proved(question: Question, data: Data, *, upper: Fraction | None) -> Proved:
-    """The verdict, after the checker has accepted the certificate."""
+def proved(
+    question: Question, data: Data, *, upper: Fraction | None, checking: Checking | None = None
+) -> Proved:
+    """The verdict, after the checker has accepted the certificate. checking: how trees are walked;
+    it may end that by OutOfTime."""
     question.context.report("checking the certificate")
     certificate = question.certificate(data)
-    accepted = check(certificate)
+    accepted = check(certificate, spread=ALONE if checking is None else checking.spread)
     values = [value for value in (upper, accepted.upper) if value is not None]
     return Proved(
         claim=question.claim, certificate=certificate, grade=accepted.grade,

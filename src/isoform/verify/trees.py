@@ -29,6 +29,8 @@ from isoform.verify.branch import Search
 from isoform.verify.branch_state import State
 from isoform.verify.branch_trees import shortened
 from isoform.verify.branch_workers import Pace, together, undisturbed
+from isoform.verify.check_pace import CheckPace, check_pace
+from isoform.verify.clock import FOREVER
 from isoform.verify.compared_layers import compared
 from isoform.verify.floats import Floats
 from isoform.verify.question import Question
@@ -38,6 +40,9 @@ BITS = (40, 37, 33, 26)  # of the fixed point, tried in this order
 MARGINS = (1e-9, 1e-6, 1e-4)  # tried in this order
 COUNTED = 16  # boxes that are bounded together where they are counted
 ALONE = 1.0  # seconds before worker processes are started
+UNASKED = 1.0  # seconds of a search whose check will be short
+SHARED = 3.0  # seconds of a check above which processes take part
+PROGRAMMES = 1.0  # seconds for the first programmes of a search that is counted
 MOST_REDONE = 1024  # leaves of a search that is begun anew
 
 
@@ -49,7 +54,8 @@ class Branching:
     phased: whether searches follow inputs through both phases of units. allowed: what is added to
     `worst` for an upper value of the largest difference, where the claim is about one; lower: the
     lower value, for progress. codes: of the sweep that the networks went through before their units
-    were paired.
+    were paired. end: when the checker has to be done with the trees; checking: how fast it will be;
+    searched: seconds so far, those of all processes together.
     """
 
     slots: tuple[Slots, ...]
@@ -65,6 +71,9 @@ class Branching:
     lower: float = 0.0
     pace: Pace = field(default_factory=Pace)
     codes: tuple[Codes, ...] | None = None
+    end: float = FOREVER
+    checking: CheckPace | None = None
+    searched: float = 0.0
 
     def begin(self, margin: float) -> None:
         """Start, unless the search has begun. margin: by how much doubles have to be below what
@@ -105,6 +114,7 @@ class Branching:
         self.begun, margin = state.restore(searches, self.slots, self.sets)
         if self.begun:
             self.searches, self.margin, self.phased = searches, margin, True
+            self.searched = FOREVER  # nobody knows
             for search in searches:
                 search.margin = margin
 
@@ -130,13 +140,23 @@ class Branching:
         self, deadline: float, boxes: int | None, report: Callable[[str], None]
     ) -> bool:
         """Go on until everything is closed, the time is up, or so many boxes were bounded; whether
-        all is closed. Where this is interrupted, the search stands as after the last step."""
-        said = time.perf_counter()
+        all is closed. A search that the checker could not follow in time goes on no further. Where
+        this is interrupted, the search stands as after the last step."""
+        said = last = began = time.perf_counter()
         alone = self.workers == 1 or boxes is not None
+        for search in self.searches:
+            search.until = max(deadline, began + PROGRAMMES) if boxes is not None else deadline
+
+        def until() -> float:
+            if self.checking is None and time.perf_counter() - began > UNASKED:
+                self.checking = check_pace(self.parts, BITS[-1])
+            return min(deadline, self.end - self.check_seconds())
 
         def tick(away: float = -np.inf) -> None:
-            nonlocal said
+            nonlocal said, last
             now = time.perf_counter()
+            self.searched += (now - last) * (1 if alone or now - began < ALONE else self.workers)
+            last = now
             if now - said > 0.5:
                 said = now
                 report(self.line(away))
@@ -144,14 +164,27 @@ class Branching:
                 self.keep()
 
         try:
-            self.run_here(deadline if alone else min(deadline, said + ALONE), boxes, tick)
-            if not alone and not self.done and time.perf_counter() < deadline:
-                together(self.searches, self.margin, self.workers, deadline, tick)
+            self.run_here(
+                until if alone else lambda: min(until(), began + ALONE), boxes, tick
+            )
+            if not alone and not self.done and time.perf_counter() < until():
+                together(self.searches, self.margin, self.workers, until, tick)
         finally:
             self.keep()
         return self.done
 
-    def run_here(self, deadline: float, boxes: int | None, tick: Callable[[], None]) -> None:
+    def check_seconds(self) -> float:
+        """How long the checker will take for the trees so far, about; 0 for a search that has just
+        begun."""
+        if self.checking is None:
+            return 0.0
+        boxes = sum(len(search.nodes) for search in self.searches)
+        seconds = self.checking.seconds(boxes, self.searched)
+        return seconds if seconds < SHARED else SHARED + (seconds - SHARED) / self.workers
+
+    def run_here(
+        self, until: Callable[[], float], boxes: int | None, tick: Callable[[], None]
+    ) -> None:
         """The same in this process; at least one step for every part. How a counted search goes
         does not depend on the clock, but for its end."""
         bounded = 0
@@ -160,11 +193,11 @@ class Branching:
                 if boxes is not None and bounded >= boxes:
                     return
                 bounded += (
-                    self.pace.step(search, deadline) if boxes is None
+                    self.pace.step(search, until()) if boxes is None
                     else undisturbed(search, min(boxes, COUNTED))
                 )
                 tick()
-                if time.perf_counter() > deadline:
+                if time.perf_counter() > until():
                     break
 
     def line(self, away: float = -np.inf) -> str:
@@ -200,7 +233,7 @@ def branching(question: Question) -> Branching | None:
     if weight(source) + weight(target) > MOST_WEIGHTS:
         return None
     try:
-        found = compared(source, target, question.box)
+        found = compared(source, target, question.box, question.half_time())
         layers = found.source, found.target
         if any(layer.name not in CURVES for net in layers for layer in net.layers):
             return None
@@ -212,7 +245,8 @@ def branching(question: Question) -> Branching | None:
     except (UnsupportedModel, CertificateRejected):
         return None
     made = Branching(
-        slots, parts, len(sets), workers=question.context.workers, codes=found.codes
+        slots, parts, len(sets), workers=question.context.workers, codes=found.codes,
+        end=question.end(),
     )
     if isinstance(relation, Equal | Within) and before.share == 1:
         made.allowed = approximately(tolerances(relation, source.output_dimension).max_abs())
