@@ -131,6 +131,7 @@ MUTANTS = [
     (TREE, "walk", "boxes.take(np.array([i])), left[[i]]",
      "boxes.take(np.array([i])), left[[i]] & False"),
     (CHECK, "closed_by_trees", "!= asked", "!= [piece for piece, _ in found]"),
+    (CHECK, "closed_by_trees", "next(given, None) is not None", "False"),
     (CHECK, "closed_by_trees", "np.maximum.at(worst, data.trees[number].sets, value)", "pass"),
     (CHECK, "closed_by_trees", "np.maximum.at(worst, tree.sets, value)", "pass"),
     (TREE, "split", "low[count + halved, i] = middle", "low[count + halved, i] = middle + 1"),

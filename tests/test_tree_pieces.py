@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,9 @@ def test_tiny_trees_in_pieces() -> None:
         for _, *parts in true_claims():
             proof = proof_of(seed, *parts)
             assert result(proof) == result(proof, Spread(3)) == result(proof, Spread(50))
-            with pytest.raises(CertificateRejected):
-                check(proof, spread=Spread(3, lambda function, pieces: list(pieces)[:0]))
+            for nothing in (lambda function, pieces: list(pieces)[:0], lambda *rest: []):
+                with pytest.raises(CertificateRejected):
+                    check(proof, spread=Spread(3, nothing))
 
 
 @pytest.mark.parametrize("spoil", [
@@ -176,6 +178,17 @@ def test_every_piece_has_to_come_back(
 
     with pytest.raises(CertificateRejected, match="answers are not those"):
         check(proofs[0], spread=Spread(10, across))
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_every_piece_has_to_be_asked_for(taken: int, proofs: list[Certificate]) -> None:
+    """Answers to some pieces, while the others were never taken."""
+    def across(function: Callable[[Any], Any], pieces: Iterable[Any]) -> list[Any]:
+        return [function(piece) for piece in islice(pieces, taken)]
+
+    for proof in proofs[:2]:
+        with pytest.raises(CertificateRejected, match="answers are not those"):
+            check(proof, spread=Spread(10, across))
 
 
 def test_two_processes_give_the_same(proofs: list[Certificate], tmp_path: Path) -> None:

@@ -94,8 +94,9 @@ def closed_by_trees(
                 asked.extend((piece.number, piece.first) for piece in below)
                 yield from below
 
-    found = list(spread.across(closed_piece, pieces()))
-    if [piece for piece, _ in found] != asked:
+    given = pieces()
+    found = list(spread.across(closed_piece, given))
+    if next(given, None) is not None or [piece for piece, _ in found] != asked:
         raise CertificateRejected("tree", "the answers are not those for its pieces")
     for (number, _), value in found:
         np.maximum.at(worst, data.trees[number].sets, value)
