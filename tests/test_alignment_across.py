@@ -19,7 +19,7 @@ from isoform.network.claim import Claim, Within
 from isoform.network.domain import Box
 from isoform.network.paired import paired
 from isoform.network.unit_layers import UnitLayers
-from isoform.verify.alignment import aligned, factor, matched, pairs, signatures
+from isoform.verify.alignment import aligned, pairs, signatures
 from isoform.verify.alignment_across import across, small_enough
 from isoform.verify.prove import prove
 from isoform.verify.signatures import sample
@@ -90,7 +90,7 @@ def test_pairs_that_wait_for_each_other_are_given_up() -> None:
     first = unit_layers_of(2, [[[0, 1, 0]], [[0, 0, 1, little]]], outputs)
     second = unit_layers_of(2, [[[0, 0, 1]], [[0, 1, 0, little]]], outputs)
     values = tuple(signatures(net, sample(SQUARE, 0)) for net in (first, second))
-    slots = across(first, second, values, matched, factor)
+    slots = across(first, second, values)
     paired(first, second, slots)
     assert pairs(slots) == 1 and sum(part.size for part in slots) == 3
     paired(first, second, aligned(first, second, SQUARE, 0))

@@ -9,7 +9,6 @@ longest path to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from isoform.network.paired import NOBODY, Slots
 from isoform.network.unit_layers import UnitLayers
 from isoform.numerics.exact import Exact
+from isoform.verify.unit_matches import factor, matched
 
 MOST_UNITS, MOST_READ = 1024, 1 << 17  # beyond which layers are paired in order only
 AT_ONCE = 8  # so large a part of the pairs that wait for each other is given up at once
@@ -28,15 +28,10 @@ def small_enough(source: UnitLayers, target: UnitLayers) -> bool:
     return source.units + target.units <= MOST_UNITS and read <= MOST_READ
 
 
-Match = tuple[np.ndarray, np.ndarray, np.ndarray]  # units of both, and ratios
-
-
 def across(
-    source: UnitLayers, target: UnitLayers, values: tuple[list[np.ndarray], list[np.ndarray]],
-    matched: Callable[..., Match], factor: Callable[[float], Fraction | int],
+    source: UnitLayers, target: UnitLayers, values: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> tuple[Slots, ...]:
-    """Slots for all units. values: pre-activations at sample points, layer by layer; matched: pairs
-    of columns that resemble each other; factor: the short number near a ratio."""
+    """Slots for all units. values: pre-activations at sample points, layer by layer."""
     pairs: list[tuple[int, int]] = []
     factors: dict[tuple[int, int], Fraction | int] = {}
     unlike: dict[tuple[int, int], float] = {}
