@@ -105,8 +105,10 @@ MUTANTS = [
      "z[..., 0] - delta[..., 0]"),
     (DIFFERENTIAL, "Differential.tighten", "z[..., 1] - y[..., 0]", "z[..., 1] - y[..., 1]"),
     (DIFFERENTIAL, "Differential.row", "else self.gap_rows", "else self.target_rows"),
-    (DIFFERENTIAL, "Differential.line", "ops.dot(negative, lines.low[b])",
-     "ops.dot(negative, lines.high[b])"),
+    (DIFFERENTIAL, "Differential.line", "lines.high[b], lines.low[b])",
+     "lines.high[b], lines.high[b])"),
+    (DIFFERENTIAL, "Differential.line", "coefficient > 0", "coefficient < 0"),
+    (DIFFERENTIAL, "Differential.line", "lines.high_slope[b], below)", "below, below)"),
     (DIFFERENTIAL, "Differential.through", "return alpha + zeta, omega + zeta",
      "return alpha, omega + zeta"),
     (DIFFERENTIAL, "Differential.through", "return alpha + zeta, omega + zeta",
@@ -114,6 +116,8 @@ MUTANTS = [
     (CLOSING, "Forms.closed", "self.strict[form] & (upper == 0)", "(upper == 0)"),
     (CLOSING, "Forms.closed", "upper < 0", "upper < 1 << 20"),
     (CLOSING, "forms_of", "-part.rows", "part.rows"),
+    (CLOSING, "forms_of", "*row[at].fractions(), loose", "loose"),
+    (CLOSING, "forms_of", "(at.tobytes(), *row", "(*row"),
     (CLOSING, "forms_of", "members[-1].append(found[key])",
      "[each.append(found[key]) for each in members]"),
     (CLOSING, "over_slots", "(own + first + second)", "(own + first)"),
@@ -277,7 +281,7 @@ def test_every_mutant_can_be_planted() -> None:
         planted(*mutant)
 
 
-@pytest.mark.parametrize("mutant", [MUTANTS[5], MUTANTS[27], MUTANTS[66]], ids=lambda m: m[1])
+@pytest.mark.parametrize("mutant", [MUTANTS[5], MUTANTS[27], MUTANTS[68]], ids=lambda m: m[1])
 def test_some_mutants_are_found_out(
     mutant: tuple[str, str, str, str], plant: Callable[..., None], tmp_path: Path
 ) -> None:

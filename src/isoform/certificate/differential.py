@@ -274,13 +274,11 @@ class Differential:
         """Coefficients of t in an upper bound of coefficients of f(t). low: slopes (R, n) of the
         lower lines where they are chosen."""
         ops, b = self.ops, rows.boxes
-        positive = np.maximum(coefficient, 0)
-        negative = coefficient - positive
-        rows.constant = ops.kept(
-            rows.constant + ops.dot(positive, lines.high[b]) + ops.dot(negative, lines.low[b])
-        )
+        rising = coefficient > 0
+        ends = np.where(rising, lines.high[b], lines.low[b])
+        rows.constant = ops.kept(rows.constant + ops.dot(coefficient, ends))
         below = lines.low_slope[b] if low is None else low
-        return ops.times(positive, lines.high_slope[b]) + ops.times(negative, below)
+        return ops.times(coefficient, np.where(rising, lines.high_slope[b], below))
 
     def spread(
         self, rows: Carried, j: int, alpha: np.ndarray, omega: np.ndarray | None,
