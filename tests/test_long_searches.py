@@ -62,6 +62,7 @@ def test_a_state_gives_back_the_same_trees_and_open_boxes(tmp_path: Path) -> Non
     assert again is not None
     again.resume(State.of(of))
     assert again.begun and again.margin == first.margin
+    assert again.searched == first.searched > 0
     for old, new in zip(first.searches, again.searches, strict=True):
         assert shape(old) == shape(new)
         assert sorted(old.held) == sorted(new.held)

@@ -35,6 +35,7 @@ from isoform.network.paired import Slots
 from isoform.network.whole_file import write_whole
 from isoform.numerics.exact import Exact, exact_fractions
 from isoform.verify.branch import BATCH, Node, Search
+from isoform.verify.clock import FOREVER
 from isoform.verify.hints import gathered, scattered
 from isoform.verify.question import Question
 from isoform.version import VERSION
@@ -51,12 +52,14 @@ NUMBERS = {"kind": np.uint8, "place": np.int32, "below": np.int64, "above": np.i
 @dataclass(slots=True, eq=False)
 class State:
     """A file for the state of one question. key: what the question is, by parts; held: what the
-    file held when it was opened. best: the point of the lower value and what is found there."""
+    file held when it was opened. best: the point of the lower value and what is found there.
+    searched: seconds of all runs so far."""
 
     path: Path
     key: dict[str, str]
     held: dict[str, np.ndarray] | None = None
     best: tuple[Fraction, Exact] | None = None
+    searched: float = 0.0
     due: float = 0.0
 
     @classmethod
@@ -85,6 +88,7 @@ class State:
             if meta["format"] != FORMAT:
                 raise ValueError("another format")
             schema, key, best = int(meta["schema"]), dict(meta["key"]), meta["best"]
+            self.searched = float(meta.get("searched", FOREVER))
             if best is not None:
                 values = [Fraction(number) for number in best["point"]]
                 self.best = Fraction(best["value"]), exact_fractions(values, (len(values),))
@@ -138,7 +142,7 @@ class State:
         meta = {
             "format": FORMAT, "schema": SCHEMA, "tool": f"isoform {VERSION}", "key": self.key,
             "slots": slots_digest(slots, searches), "searches": len(searches),
-            "begun": bool(searches), "margin": margin, "best": best,
+            "begun": bool(searches), "margin": margin, "best": best, "searched": self.searched,
         }
         arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for number, search in enumerate(searches):

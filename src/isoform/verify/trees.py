@@ -114,13 +114,14 @@ class Branching:
         self.begun, margin = state.restore(searches, self.slots, self.sets)
         if self.begun:
             self.searches, self.margin, self.phased = searches, margin, True
-            self.searched = FOREVER  # nobody knows
+            self.searched = state.searched
             for search in searches:
                 search.margin = margin
 
     def keep(self) -> None:
         """Bring the file up to date."""
         if self.state is not None:
+            self.state.searched = self.searched
             self.state.save(self.searches, self.slots, self.margin, self.sets)
 
     @property
