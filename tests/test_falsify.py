@@ -30,7 +30,7 @@ from isoform.network.operators import Concat, Opaque, Product, Relu, Scan, Selec
 from isoform.numerics.enclosure import Enclosure
 from isoform.numerics.exact import Exact
 from isoform.numerics.sparse import ExactSparse
-from isoform.verify.falsify import falsify, falsify_decision
+from isoform.verify.falsify import differ, falsify, falsify_decision
 from isoform.verify.gradient import FloatNetwork, affine_piece
 from isoform.verify.sample import Place, pull, sample, snap
 
@@ -99,6 +99,24 @@ def test_equal_networks_are_never_refuted(domain: Domain) -> None:
     other = [(4 * first[order], 4 * shift[order]), (second[:, order] / 4, end)]
     attack = falsify(chain(parts), chain(other), domain, None, seconds=0.3)
     assert attack.witness is None and attack.lower == 0 and attack.tries > 0
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda d: type(d).__name__)
+def test_a_glance_sees_what_differs_and_nothing_else(domain: Domain) -> None:
+    parts = layers([3, 12, 12, 2], seed=4)
+    other = [parts[0], parts[1], (parts[2][0], np.nextafter(parts[2][1], np.float32(9)))]
+    assert differ(chain(parts), chain(other), domain)
+    (first, shift), *rest = parts
+    order = np.random.default_rng(0).permutation(12)
+    same = [(first[order], shift[order]), (rest[0][0][:, order], rest[0][1]), rest[1]]
+    assert not differ(chain(parts), chain(same), domain)
+
+
+def test_what_differs_outside_of_the_box_only_is_nothing_to_a_glance() -> None:
+    """relu(x - 1) is 0 on [-1, 1]."""
+    hinge = chain([(Exact.of([[1]]), Exact.of([-1])), (Exact.of([[1]]), Exact.of([0]))])  # type: ignore[list-item]
+    flat = chain([(Exact.of([[0]]), Exact.of([0]))])  # type: ignore[list-item]
+    assert not differ(hinge, flat, Box(-1, 1)) and differ(hinge, flat, Box(-1, 2))
 
 
 def test_lower_is_a_true_lower_value_and_eps_is_strict() -> None:

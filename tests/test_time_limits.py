@@ -102,6 +102,19 @@ def test_backward_ranges_are_for_those_who_have_time() -> None:
     assert not structure.time_for_backward(question(10.0), now - 3)
 
 
+def test_backward_ranges_are_for_those_who_do_not_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = question(None, Equal())
+    nearly = asked(of.source, of.source, of.claim, of.context)
+    tried: list[bool] = []
+
+    def sweep_of(question: Question, *, backward: bool = False) -> None:
+        tried.append(backward)
+
+    monkeypatch.setattr(structure, "equal_by_sweep", sweep_of)
+    assert structure.equal_by_structure(of) is None and tried == [False]
+    assert structure.equal_by_structure(nearly) is None and tried == [False, False, True]
+
+
 def test_layers_stay_as_they_are_without_time_to_sweep_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -32,6 +32,7 @@ from isoform.verify.shrink import shrink
 
 STEPS = (0.5, 0.25, 0.25, 0.1, 0.1, 0.05, 0.05, 0.02, 0.01, 0.004, 0.001)
 FINE_BITS = 40  # of a point that stands for floats
+GLANCED = 64  # samples of a glance
 SHORT_BITS = 10
 POOL = 16  # best float points kept from round to round
 STALLED = 6  # rounds without progress after which the search may end early
@@ -135,6 +136,18 @@ def falsify_relation(
     return attack(source, target, domain, goal_of(relation), seconds, seed, points)
 
 
+def differ(source: Network, target: Network, domain: Domain, seed: int = 0) -> bool:
+    """Whether the networks differ at one point of the domain, which a few samples suggest, in exact
+    arithmetic: then no sweep proves them equal there. Errors as in `falsify`."""
+    search = prepared(source, target, domain, Difference(Fraction(0)), 0, seed)
+    x = sample(search.place, search.rng, GLANCED)
+    if not len(x):
+        return False
+    best = x[np.nan_to_num(scores(search, x), nan=-np.inf).argmax()]
+    point = snap(search.place, best, SHORT_BITS)
+    return point is not None and record(search, [point])
+
+
 def check_shapes(source: Network, target: Network, goal: Goal) -> None:
     """Refused where inputs, or outputs that are compared, differ in number."""
     sizes = [("inputs", source.dimension, target.dimension)]
@@ -157,17 +170,7 @@ def attack(
     seconds: float, seed: int, points: Sequence[Exact],
 ) -> Attack:
     start = time.monotonic()
-    check_shapes(source, target, goal)
-    same = target is source
-    source = flat_primitive(source)
-    target = source if same else flat_primitive(target)
-    nets = FloatNetwork.of(source), FloatNetwork.of(target)
-    place = Place.of(bound_to(domain, source.dimension))
-    search = Search(
-        source=source, target=target, place=place, goal=goal,
-        nets=nets, rng=np.random.default_rng(seed), deadline=start + seconds,
-        pool=np.zeros((0, source.dimension)),
-    )
+    search = prepared(source, target, domain, goal, seconds, seed)
     exhausted = interrupted = False
     try:
         exhausted = explore(search, [point.reshape(-1) for point in points])
@@ -176,7 +179,9 @@ def attack(
     best = search.best
     witness = None
     if best is not None and best.finding.refutes:
-        best = shrink(best, source, target, place, goal, limit=max(1.0, seconds / 4))
+        best = shrink(
+            best, search.source, search.target, search.place, goal, limit=max(1.0, seconds / 4)
+        )
         witness = Witness(
             point=best.point, source=best.source, target=best.target,
             output=best.finding.output, difference=best.finding.difference,
@@ -188,6 +193,23 @@ def attack(
         point=None if top is None else top.point, exhausted=exhausted,
         interrupted=interrupted, lower_at=search.lower_at,
         seconds=time.monotonic() - start,
+    )
+
+
+def prepared(
+    source: Network, target: Network, domain: Domain, goal: Goal, seconds: float, seed: int
+) -> Search:
+    """A search that has looked nowhere yet, and ends in so many seconds."""
+    start = time.monotonic()
+    check_shapes(source, target, goal)
+    same = target is source
+    source = flat_primitive(source)
+    target = source if same else flat_primitive(target)
+    return Search(
+        source=source, target=target, place=Place.of(bound_to(domain, source.dimension)),
+        goal=goal, nets=(FloatNetwork.of(source), FloatNetwork.of(target)),
+        rng=np.random.default_rng(seed), deadline=start + seconds,
+        pool=np.zeros((0, source.dimension)),
     )
 
 

@@ -12,11 +12,12 @@ from isoform.certificate.conclusion import decision_margin, largest
 from isoform.certificate.evidence import Data, Sweep
 from isoform.certificate.tree_pieces import ALONE
 from isoform.certificate.verdict import Proved
-from isoform.errors import CertificateRejected
+from isoform.errors import CertificateRejected, Refused, UnsupportedModel
 from isoform.network.claim import Relation, SameDecision, Within
 from isoform.network.size import measure
 from isoform.verify.checking import Checking
 from isoform.verify.clock import OutOfTime
+from isoform.verify.falsify import differ
 from isoform.verify.identity import Swept, sweep
 from isoform.verify.question import Question
 
@@ -32,9 +33,20 @@ def equal_by_structure(question: Question) -> Proved | None:
     question.context.report("sweeping exactly")
     began = time.perf_counter()
     found = equal_by_sweep(question)
-    if found is None and worth_backward(question) and time_for_backward(question, began):
-        found = equal_by_sweep(question, backward=True)
-    return found
+    if found is not None or not worth_backward(question):
+        return found
+    if not time_for_backward(question, began) or differ_somewhere(question):
+        return None
+    return equal_by_sweep(question, backward=True)
+
+
+def differ_somewhere(question: Question) -> bool:
+    """Whether a point of the box shows at once that no sweep on it will prove equality."""
+    place = question.claim.domain if question.box is None else question.box
+    try:
+        return differ(question.source, question.target, place, question.context.seed)
+    except (Refused, UnsupportedModel):
+        return False
 
 
 def equal_by_programme(question: Question) -> Proved | None:
